@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Plimsoll's engine: event-time windows, watermarks and exactly-once lanes as pure state machines.
+//!
+//! ```text
+//! frames -> decode -> watermark -> window -> aggregate -> effects        engine, wire
+//! effects -> intent -> apply -> commit                                   lane (the exactly-once protocol, sans I/O)
+//! ```
+//!
+//! Invariants
+//! - No I/O, clock, randomness, threads or hash-ordered output: the same policy and input give the same bytes on every
+//!   machine. The compiler sees to most of it (`no_std` without the feature `text`), clippy to the rest.
+//! - No `unsafe`.
+//!
+//! Not here: the raw ABI (`wasm/module`), sources, stores, the sandbox (`host`).
+#![cfg_attr(not(feature = "text"), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod policy;
+pub mod time;
