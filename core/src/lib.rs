@@ -16,5 +16,7 @@
 
 extern crate alloc;
 
+pub mod account;
 pub mod policy;
 pub mod time;
+pub mod wire;

@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The host: reads lanes of records, runs the engine's module over them and writes rows with exactly-once effect.
+//!
+//! ```text
+//! source -> driver -> runtime (module) -> lane protocol (core) -> store
+//! ```
+//! One driver, one step; embedded and AWS differ in `source` and `store` only. They do not know each other.
+//!
+//! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
+
+pub mod runtime;
+pub mod source;

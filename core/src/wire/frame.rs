@@ -1,0 +1,150 @@
+//! Input frames: raw payload bytes with their ordinal and arrival time.
+//!
+//! ```text
+//! offset 0  u8   kind      1 lines, 2 record
+//!        1  u8   flags     bit 0: the payload is only the beginning of a longer record (kind 2 only)
+//!        2  u16  0
+//!        4  u32  length of the payload
+//!        8  u64  ordinal of the (first) record
+//!       16  i64  arrival time in ms since the epoch; -2^63 where the source knows none
+//!       24  payload
+//! ```
+//! Frames follow each other without a gap. `lines` holds newline-delimited records of one arrival time: each line,
+//! empty ones too, has the next ordinal; the last line may lack its newline. `record` holds one record.
+//! An ordinal is the source's number for a record, increasing over the life of a lane's reader; it comes back with
+//! dead letters so that the host can name the position.
+
+use super::WireError;
+use crate::time::ArrivalTime;
+use alloc::vec::Vec;
+
+/// Bytes before the payload.
+pub const HEADER: usize = 24;
+/// Longest payload of one frame, in bytes.
+pub const PAYLOAD_MAX: usize = 64 << 20;
+
+const NO_ARRIVAL: i64 = i64::MIN;
+
+/// What a payload holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Newline-delimited records.
+    Lines = 1,
+    /// One record.
+    Record = 2,
+    /// The beginning of one record that is longer than the source would hold.
+    Oversize = 3,
+}
+
+/// One frame, its payload as a range of the buffer it was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What the payload holds.
+    pub kind: Kind,
+    /// Ordinal of the (first) record.
+    pub ordinal: u64,
+    /// When the source received it.
+    pub arrival: Option<ArrivalTime>,
+    /// First byte of the payload.
+    pub from: usize,
+    /// Byte after the payload; the next frame begins here.
+    pub to: usize,
+}
+
+/// Appends a frame.
+///
+/// # Panics
+/// If the payload is longer than [`PAYLOAD_MAX`].
+pub fn push(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, payload: &[u8]) {
+    let at = begin(out, kind, ordinal, arrival);
+    out.extend_from_slice(payload);
+    finish(out, at);
+}
+
+/// Appends a header whose payload follows; `finish` takes what this returns. Spares the copy for sources that read
+/// straight into the buffer.
+pub fn begin(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>) -> usize {
+    let at = out.len();
+    let (kind, flags) = if kind == Kind::Oversize { (Kind::Record as u8, 1) } else { (kind as u8, 0) };
+    out.extend_from_slice(&[kind, flags, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&ordinal.to_le_bytes());
+    out.extend_from_slice(&arrival.map_or(NO_ARRIVAL, ArrivalTime::as_millis).to_le_bytes());
+    at
+}
+
+/// Writes the length of the payload that followed `begin`.
+///
+/// # Panics
+/// If the payload is longer than [`PAYLOAD_MAX`].
+pub fn finish(out: &mut [u8], at: usize) {
+    let len = out.len() - at - HEADER;
+    assert!(len <= PAYLOAD_MAX, "payload of {len} bytes, at most {PAYLOAD_MAX} fit a frame");
+    out[at + 4..at + 8].copy_from_slice(&(len as u32).to_le_bytes());
+}
+
+/// Reads the frame that begins at `at` of `bytes`.
+pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
+    let what = "input frame";
+    let short = WireError::Short { what, have: bytes.len(), need: at.saturating_add(HEADER) };
+    let h = bytes.get(at..).and_then(|b| b.get(..HEADER)).ok_or(short)?;
+    let bad = |problem| WireError::Bad { what, at, problem };
+    let kind = match (h[0], h[1]) {
+        (1, 0) => Kind::Lines,
+        (2, 0) => Kind::Record,
+        (2, 1) => Kind::Oversize,
+        (1 | 2, _) => return Err(bad("unknown flags")),
+        _ => return Err(bad("unknown kind, expected 1 (lines) or 2 (record)")),
+    };
+    if h[2..4] != [0, 0] {
+        return Err(bad("bytes 2 and 3 must be 0"));
+    }
+    let word = |i: usize| u64::from_le_bytes(h[i..i + 8].try_into().expect("8 bytes"));
+    let len = u32::from_le_bytes(h[4..8].try_into().expect("4 bytes")) as usize;
+    if len > PAYLOAD_MAX {
+        return Err(bad("payload over 64 MiB"));
+    }
+    let from = at + HEADER;
+    let to = from + len;
+    if to > bytes.len() {
+        return Err(WireError::Short { what, have: bytes.len(), need: to });
+    }
+    let arrival = word(16) as i64;
+    let arrival = (arrival != NO_ARRIVAL).then(|| ArrivalTime::from_millis(arrival));
+    Ok(Frame { kind, ordinal: word(8), arrival, from, to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back() {
+        let mut out = Vec::new();
+        push(&mut out, Kind::Lines, 7, None, b"{}\n{}\n");
+        push(&mut out, Kind::Record, 9, Some(ArrivalTime::from_millis(-5)), b"{}");
+        push(&mut out, Kind::Oversize, 10, None, b"{");
+        let a = read(&out, 0).unwrap();
+        assert_eq!((a.kind, a.ordinal, a.arrival, &out[a.from..a.to]), (Kind::Lines, 7, None, &b"{}\n{}\n"[..]));
+        let b = read(&out, a.to).unwrap();
+        assert_eq!((b.kind, b.ordinal, b.arrival), (Kind::Record, 9, Some(ArrivalTime::from_millis(-5))));
+        let c = read(&out, b.to).unwrap();
+        assert_eq!((c.kind, c.to), (Kind::Oversize, out.len()));
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        let mut out = Vec::new();
+        push(&mut out, Kind::Record, 1, None, b"{}");
+        for i in 0..out.len() {
+            assert!(read(&out[..i], 0).is_err(), "cut at {i}");
+        }
+        for (at, v) in [(0, 0), (0, 9), (1, 2), (2, 1), (7, 0xff)] {
+            let mut bad = out.clone();
+            bad[at] = v;
+            assert!(read(&bad, 0).is_err(), "byte {at} = {v}");
+        }
+        assert!(read(&out, usize::MAX).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! Where records come from. A source has lanes; a lane is one ordered strand with positions.
+//!
+//! Contract of a lane's reader
+//! 1. Records come in the lane's order, each exactly once, starting just after the position it was opened at.
+//! 2. `Chunk::end` is the position after the chunk's last record: opening there gives exactly what follows.
+//! 3. Ordinals increase over the reader's life; `Chunk::place` names the position of each of them.
+//! 4. `Idle` means: asked, and nothing was there at this moment. `End` means: nothing will ever come after.
+//! 5. An error loses nothing: the reader may be opened again at the last position.
+//! 6. Reading waits no longer than the poll interval, so that a driver can be stopped.
+//!
+//! Not here: what is done with records (`driver`), arrival times made up (nobody makes them up: `None` is unknown).
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// A place in a lane, as text that only its source understands; kept with the lane's head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub String);
+
+/// One ordered strand of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneInfo {
+    /// Identity over restarts: stream incarnation and shard, or file pattern. Never reused for other data.
+    pub id: String,
+    /// Short name for people and metrics.
+    pub name: String,
+    /// Lanes that must be `done` before this one begins.
+    pub parents: Vec<String>,
+}
+
+/// A source of records.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What it is, for people: `file events.ndjson`, `kinesis impressions (eu-west-1)`.
+    fn describe(&self) -> String;
+    /// Whether its records carry their arrival time.
+    fn carries_arrival(&self) -> bool;
+    /// Whether a lane can be read again from a position: false for stdin.
+    fn resumable(&self) -> bool;
+    /// The lanes that are there now. Asked again from time to time; lanes may come.
+    async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError>;
+    /// A reader of one lane from just after `from`, or from the source's configured start.
+    async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError>;
+}
+
+/// Reads one lane.
+#[async_trait]
+pub trait LaneReader: Send {
+    /// The next whole records, about `bytes` of payload at most (one record may be longer).
+    async fn next(&mut self, bytes: usize) -> Result<Next, SourceError>;
+}
+
+/// What a reader had.
+#[derive(Debug)]
+pub enum Next {
+    /// Records.
+    Chunk(Chunk),
+    /// Nothing at this moment.
+    Idle,
+    /// Nothing ever again.
+    End,
+}
+
+/// Some records in a row.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Input frames, ready for the module.
+    pub frames: Vec<u8>,
+    /// Payload bytes as the source stores them (compressed ones counted compressed), for progress.
+    pub source_bytes: u64,
+    /// The position after the last record.
+    pub end: Position,
+    /// How ordinals become positions.
+    pub places: Places,
+    /// How far behind the tip reading is, in milliseconds, where the source knows.
+    pub behind_ms: Option<u64>,
+}
+
+/// How the ordinals of a chunk become positions for people and dead letters.
+#[derive(Clone, Debug)]
+pub enum Places {
+    /// Line `first_line + (ordinal - first)` of a file.
+    Lines {
+        /// Ordinal of the first line.
+        first: u64,
+        /// Ordinals in this chunk.
+        count: u64,
+        /// The file's name.
+        file: Arc<str>,
+        /// 1-based.
+        first_line: u64,
+    },
+    /// One position per record.
+    Records {
+        /// Ordinal of the first record.
+        first: u64,
+        /// Their positions.
+        positions: Vec<Position>,
+    },
+}
+
+impl Places {
+    /// The position of a record, unique in its lane; `None` if the ordinal is not of this chunk.
+    pub fn find(&self, ordinal: u64) -> Option<Position> {
+        match self {
+            Self::Lines { first, count, file, first_line } => {
+                let i = ordinal.checked_sub(*first).filter(|i| i < count)?;
+                Some(Position(format!("{file}:{}", first_line + i)))
+            }
+            Self::Records { first, positions } => {
+                positions.get(usize::try_from(ordinal.checked_sub(*first)?).ok()?).cloned()
+            }
+        }
+    }
+}
+
+/// Why a source could not give records. Each message names the mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// What is asked for is not there, or not what it should be. Trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The data before the position is no longer what it was (a file that shrank, a trimmed stream).
+    #[error("{0}")]
+    Gap(String),
+    /// Trouble that may pass: the driver asks again.
+    #[error("{0}")]
+    Passing(String),
+}
