@@ -10,8 +10,11 @@
 //!
 //! Not here: the text people write and its errors (`text`), what an engine does with it (`engine`).
 
+pub mod duration;
 mod validate;
 
+#[cfg(feature = "text")]
+mod explain;
 #[cfg(feature = "text")]
 pub mod text;
 
@@ -21,6 +24,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+#[cfg(feature = "text")]
+pub use explain::explain;
 pub use validate::{PolicyError, limits};
 
 /// A checked policy.
@@ -250,7 +255,9 @@ pub struct Limits {
 impl Policy {
     /// Checks a spec as a whole.
     pub fn new(spec: Spec) -> Result<Self, PolicyError> {
-        validate::validate(&spec)?;
+        if let Some(first) = validate::problems(&spec).into_iter().next() {
+            return Err(first);
+        }
         let canonical = serde_json::to_vec(&spec).expect("a spec has no map with other keys than text");
         let digest = Sha256::digest(&canonical).into();
         let rows = serde_json::to_vec(&(&spec.policy, &spec.window, &spec.input.key, &spec.measures))

@@ -1,11 +1,17 @@
 //! What makes a spec a policy: the rules that hold over all of its fields.
 //!
-//! Every refusal names the field by its path in people's text, what was found and what would be right, so that `text`
-//! can point at the place.
+//! Every refusal names the field by its path in people's text (`window.fixed`, `input.key[1]`, `measures.views`), what
+//! was found and what would be right, so that `text` can point at the place. All refusals are found, not the first.
+//!
+//! Not here: the forms of values in people's text (`text`), of durations (`duration`).
 
 use super::{LateBy, Op, Path, Spec, Strategy, Windowing};
+use crate::policy::duration::Written;
 use crate::time::TimeDelta;
-use alloc::string::String;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 /// Named limits of a policy.
 pub mod limits {
@@ -33,6 +39,8 @@ pub mod limits {
     pub const KEY_BYTES_MAX: u32 = 1_900;
     /// Most bytes of a record in its dead letter: a DynamoDB item holds 400 KB.
     pub const DEAD_LETTER_BYTES_MAX: u32 = 256 << 10;
+    /// Columns that every row has: no measure and no key field may be named so.
+    pub const ROW_COLUMNS: [&str; 5] = ["window_start", "window_end", "state", "late", "arrival_day"];
 }
 
 /// Why a spec is no policy.
@@ -55,156 +63,235 @@ pub enum PolicyError {
         /// What would be right.
         expected: String,
     },
+    /// A measure's name is not allowed: what is wrong stands before the `=`, not after it.
+    #[error("`{field}`: found {found}, expected {expected}")]
+    Name {
+        /// Path of the measure in people's text, like `measures.views`.
+        field: String,
+        /// What is wrong with the name.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
 }
 
-fn refuse(field: &str, found: impl core::fmt::Display, expected: &str) -> PolicyError {
-    use alloc::string::ToString;
-    PolicyError::Value { field: field.into(), found: found.to_string(), expected: expected.into() }
-}
-
-/// The rules over a whole spec.
-pub(super) fn validate(s: &Spec) -> Result<(), PolicyError> {
-    use alloc::format;
+/// What is wrong with a spec; empty for a policy.
+pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
+    let mut p = Problems(Vec::new());
     if s.v != limits::CANONICAL_VERSION {
-        return Err(refuse("v", s.v, "1, the version of the canonical form that this engine reads"));
+        p.value("v", s.v, "1, the version of the canonical form that this engine reads");
     }
-    name("policy", &s.policy)?;
-    path("input.time.field", &s.input.time.field)?;
-    if let Some(a) = &s.input.arrival {
-        path("input.arrival.field", &a.field)?;
+    if !is_name(&s.policy) {
+        p.value("policy", format!("`{}`", cut(&s.policy)), NAME);
     }
-    if let Some(p) = &s.input.source {
-        path("input.source", p)?;
-    }
-    let keys = s.input.key.len();
-    if keys == 0 || keys > limits::KEY_FIELDS_MAX {
-        return Err(refuse("input.key", format!("{keys} fields"), "1 to 16 fields"));
-    }
-    for (i, p) in s.input.key.iter().enumerate() {
-        path("input.key", p)?;
-        if s.input.key[..i].contains(p) {
-            return Err(refuse("input.key", format!("`{}` twice", p.join(".")), "each field once"));
-        }
-    }
+    p.input(s);
     match s.window {
         Windowing::Fixed { size, offset } => {
-            span("window.fixed", size, 1)?;
+            p.span("window.fixed", size, 1);
             if offset < TimeDelta::ZERO || offset >= size {
-                return Err(refuse("window.offset", ms(offset), "0 or more and less than the window's size"));
+                p.value("window.offset", Written(offset), "0s or more and less than the window's size");
             }
         }
     }
-    span("watermark.delay", s.watermark.delay, 0)?;
-    if let Some(f) = s.watermark.max_future {
-        span("watermark.max_future", f, 0)?;
-    }
-    if let Strategy::Quantile { q_milli, sample, min_sample } = s.watermark.strategy {
-        if q_milli == 0 || q_milli >= 1_000 {
-            return Err(refuse("watermark.quantile", format!("{}/1000", q_milli), "between 0.001 and 0.999"));
-        }
-        if sample == 0 || sample > limits::SAMPLE_MAX {
-            return Err(refuse("watermark.sample", sample, "1 to 2001 event times"));
-        }
-        if min_sample == 0 || min_sample > sample {
-            return Err(refuse("watermark.min_sample", min_sample, "1 up to the sample's size"));
-        }
-    }
-    span("late.allowed_lateness", s.late.allowed_lateness, 0)?;
+    p.watermark(s);
+    p.span("late.allowed_lateness", s.late.allowed_lateness, 0);
     if s.late.by == LateBy::Record && s.late.allowed_lateness != TimeDelta::ZERO {
-        return Err(refuse(
+        p.value(
             "late.allowed_lateness",
-            ms(s.late.allowed_lateness),
-            "0s where late.by is \"record\": a record is late as soon as it is behind the watermark; use late.by = \"window\"",
-        ));
+            Written(s.late.allowed_lateness),
+            "0s where late.by is \"record\": a record is late as soon as it is behind the watermark; \
+             use late.by = \"window\"",
+        );
     }
-    let n = s.measures.len();
-    if n == 0 || n > limits::MEASURES_MAX {
-        return Err(refuse("measures", format!("{n} measures"), "1 to 32 measures"));
+    p.measures(s);
+    // Beyond the counts above the document is refused anyway, and comparing all pairs of fields would take long.
+    if s.input.key.len() <= limits::KEY_FIELDS_MAX && s.measures.len() <= limits::MEASURES_MAX {
+        p.prefixes(s);
     }
-    for (i, m) in s.measures.iter().enumerate() {
-        let at = format!("measures.{}", m.name);
-        name(&at, &m.name)?;
-        if s.measures[..i].iter().any(|o| o.name == m.name) {
-            return Err(refuse(&at, "the name twice", "each measure's name once"));
-        }
-        match (m.op, &m.field) {
-            (Op::Count, None) => {}
-            (Op::Count, Some(_)) => return Err(refuse(&at, "a field for count", "\"count\" alone: it counts records")),
-            (_, None) => return Err(refuse(&at, "no field", "a field, like { sum = \"impressions\" }")),
-            (_, Some(p)) => path(&at, p)?,
-        }
-    }
-    prefixes(s)?;
     let l = &s.limits;
-    bound("limits.record_bytes", l.record_bytes, limits::RECORD_BYTES_MAX)?;
-    bound("limits.key_bytes", l.key_bytes, limits::KEY_BYTES_MAX)?;
-    bound("limits.dead_letter_bytes", l.dead_letter_bytes, limits::DEAD_LETTER_BYTES_MAX)
+    p.bytes("limits.record_bytes", l.record_bytes, limits::RECORD_BYTES_MAX);
+    p.bytes("limits.key_bytes", l.key_bytes, limits::KEY_BYTES_MAX);
+    p.bytes("limits.dead_letter_bytes", l.dead_letter_bytes, limits::DEAD_LETTER_BYTES_MAX);
+    p.0
 }
 
 /// All the paths that a spec wants of a record, with the field that wants them; unsorted, duplicates included.
-pub(crate) fn wanted(s: &Spec) -> impl Iterator<Item = (&'static str, &Path)> {
+pub(crate) fn wanted(s: &Spec) -> impl Iterator<Item = (String, &Path)> {
     let i = &s.input;
-    core::iter::once(("input.time.field", &i.time.field))
-        .chain(i.arrival.iter().map(|a| ("input.arrival.field", &a.field)))
-        .chain(i.key.iter().map(|p| ("input.key", p)))
-        .chain(i.source.iter().map(|p| ("input.source", p)))
-        .chain(s.measures.iter().filter_map(|m| m.field.as_ref().map(|p| ("measures", p))))
+    core::iter::once((String::from("input.time.field"), &i.time.field))
+        .chain(i.arrival.iter().map(|a| ("input.arrival.field".into(), &a.field)))
+        .chain(i.key.iter().enumerate().map(|(i, p)| (key_at(i), p)))
+        .chain(i.source.iter().map(|p| ("input.source".into(), p)))
+        .chain(s.measures.iter().filter_map(|m| m.field.as_ref().map(|p| (measure_at(&m.name), p))))
 }
 
-// A value cannot be both a number and an object that holds another wanted value.
-fn prefixes(s: &Spec) -> Result<(), PolicyError> {
-    for (at, p) in wanted(s) {
-        if let Some((_, q)) = wanted(s).find(|(_, q)| q.len() > p.len() && q[..p.len()] == p[..]) {
-            return Err(refuse(
-                at,
-                p.join("."),
-                &alloc::format!("a field that is not an object: `{}` is wanted too", q.join(".")),
-            ));
+const NAME: &str = "a name of 1 to 64 letters, digits, `_` or `-` that begins with a letter";
+
+struct Problems(Vec<PolicyError>);
+
+impl Problems {
+    fn value(&mut self, field: &str, found: impl ToString, expected: &str) {
+        self.0.push(PolicyError::Value { field: field.into(), found: found.to_string(), expected: expected.into() });
+    }
+
+    fn name(&mut self, field: &str, found: impl ToString, expected: &str) {
+        self.0.push(PolicyError::Name { field: field.into(), found: found.to_string(), expected: expected.into() });
+    }
+
+    fn input(&mut self, s: &Spec) {
+        self.path("input.time.field", &s.input.time.field);
+        if let Some(a) = &s.input.arrival {
+            self.path("input.arrival.field", &a.field);
+        }
+        if let Some(p) = &s.input.source {
+            self.path("input.source", p);
+        }
+        let keys = s.input.key.len();
+        if keys == 0 || keys > limits::KEY_FIELDS_MAX {
+            self.value("input.key", format!("{keys} fields"), "1 to 16 fields");
+        }
+        let mut columns: BTreeMap<&str, &Path> = BTreeMap::new();
+        for (i, p) in s.input.key.iter().enumerate() {
+            let at = key_at(i);
+            self.path(&at, p);
+            let Some(column) = p.last() else { continue };
+            if limits::ROW_COLUMNS.contains(&column.as_str()) {
+                self.value(
+                    &at,
+                    format!("`{}`", shown(p)),
+                    &format!("a field whose last name is not {}", row_columns()),
+                );
+            }
+            match columns.insert(column, p) {
+                None => {}
+                Some(q) if q == p => self.value(&at, format!("`{}` twice", shown(p)), "each field once"),
+                Some(q) => self.value(
+                    &at,
+                    format!("`{}` beside `{}`", shown(p), shown(q)),
+                    &format!("fields with different last names: both would be the rows' column `{column}`"),
+                ),
+            }
         }
     }
-    Ok(())
+
+    fn watermark(&mut self, s: &Spec) {
+        let w = &s.watermark;
+        if let Strategy::Quantile { q_milli, sample, min_sample } = w.strategy {
+            if q_milli == 0 || q_milli >= 1_000 {
+                let found = format!("{}.{:03}", q_milli / 1_000, q_milli % 1_000);
+                self.value("watermark.quantile", found, "between 0.001 and 0.999");
+            }
+            if sample == 0 || sample > limits::SAMPLE_MAX {
+                self.value("watermark.sample", sample, "1 to 2001 event times");
+            }
+            if min_sample == 0 || min_sample > sample {
+                self.value("watermark.min_sample", min_sample, "1 up to the sample's size");
+            }
+        }
+        self.span("watermark.delay", w.delay, 0);
+        if let Some(f) = w.max_future {
+            self.span("watermark.max_future", f, 0);
+        }
+    }
+
+    fn measures(&mut self, s: &Spec) {
+        let n = s.measures.len();
+        if n == 0 || n > limits::MEASURES_MAX {
+            self.value("measures", format!("{n} measures"), "1 to 32 measures");
+        }
+        // Names of columns do not tell capitals from small letters in SQL.
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        for m in &s.measures {
+            let at = measure_at(&m.name);
+            let lower = m.name.to_ascii_lowercase();
+            if !is_name(&m.name) {
+                self.name(&at, format!("`{}`", cut(&m.name)), NAME);
+            }
+            if limits::ROW_COLUMNS.contains(&lower.as_str()) {
+                self.name(&at, format!("`{}`", m.name), &format!("a name other than {}", row_columns()));
+            }
+            if let Some(p) = s.input.key.iter().find(|p| p.last().is_some_and(|c| c.eq_ignore_ascii_case(&lower))) {
+                let expected = format!("a name that is not a column of the key, as `{}` is", shown(p));
+                self.name(&at, format!("`{}`", m.name), &expected);
+            }
+            match names.insert(lower, &m.name) {
+                None => {}
+                Some(o) if o == m.name => self.name(&at, "the name twice", "each measure's name once"),
+                Some(o) => self.name(
+                    &at,
+                    format!("`{}` beside `{o}`", m.name),
+                    "names that differ in more than capitals: SQL does not tell them apart",
+                ),
+            }
+            match (m.op, &m.field) {
+                (Op::Count, None) => {}
+                (Op::Count, Some(_)) => self.value(&at, "a field for count", "\"count\" alone: it counts records"),
+                (_, None) => self.value(&at, "no field", "a field, like { sum = \"impressions\" }"),
+                (_, Some(p)) => self.path(&at, p),
+            }
+        }
+    }
+
+    // A value cannot be both a number and an object that holds another wanted value.
+    fn prefixes(&mut self, s: &Spec) {
+        for (at, p) in wanted(s).filter(|(_, p)| !p.is_empty()) {
+            if let Some((other, q)) = wanted(s).find(|(_, q)| q.len() > p.len() && q[..p.len()] == p[..]) {
+                let expected = format!("a field that is not an object: `{}` is wanted by `{other}`", shown(q));
+                self.value(&at, format!("`{}`", shown(p)), &expected);
+            }
+        }
+    }
+
+    fn path(&mut self, at: &str, p: &Path) {
+        if p.is_empty()
+            || p.len() > limits::PATH_DEPTH_MAX
+            || p.iter().any(|f| f.is_empty() || f.len() > limits::FIELD_BYTES_MAX)
+        {
+            let expected = "a field name, or names joined by dots, at most 16 deep and 256 bytes each";
+            self.value(at, format!("`{}`", shown(p)), expected);
+        }
+    }
+
+    fn span(&mut self, at: &str, d: TimeDelta, least_ms: i64) {
+        if d.as_millis() < least_ms || d > limits::SPAN_MAX {
+            let expected = if least_ms > 0 { "a duration from 1ms to 3660d" } else { "a duration from 0s to 3660d" };
+            self.value(at, Written(d), expected);
+        }
+    }
+
+    fn bytes(&mut self, at: &str, n: u32, most: u32) {
+        if n == 0 || n > most {
+            self.value(at, n, &format!("1 to {most} bytes"));
+        }
+    }
 }
 
-fn name(at: &str, n: &str) -> Result<(), PolicyError> {
-    let ok = !n.is_empty()
-        && n.len() <= limits::NAME_BYTES_MAX
+fn is_name(n: &str) -> bool {
+    n.len() <= limits::NAME_BYTES_MAX
         && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        && n.as_bytes()[0].is_ascii_alphabetic();
-    if ok {
-        return Ok(());
-    }
-    Err(refuse(at, alloc::format!("`{n}`"), "a name of 1 to 64 letters, digits, `_` or `-` that begins with a letter"))
+        && n.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
 }
 
-fn path(at: &str, p: &Path) -> Result<(), PolicyError> {
-    if p.is_empty()
-        || p.len() > limits::PATH_DEPTH_MAX
-        || p.iter().any(|f| f.is_empty() || f.len() > limits::FIELD_BYTES_MAX)
-    {
-        return Err(refuse(
-            at,
-            alloc::format!("`{}`", p.join(".")),
-            "a field name, or names joined by dots, at most 16 deep and 256 bytes each",
-        ));
-    }
-    Ok(())
+fn key_at(i: usize) -> String {
+    format!("input.key[{i}]")
 }
 
-fn span(at: &str, d: TimeDelta, least_ms: i64) -> Result<(), PolicyError> {
-    if d.as_millis() < least_ms || d > limits::SPAN_MAX {
-        let expected = if least_ms > 0 { "a positive time up to 3660d" } else { "a time from 0s to 3660d" };
-        return Err(refuse(at, ms(d), expected));
-    }
-    Ok(())
+fn measure_at(name: &str) -> String {
+    format!("measures.{name}")
 }
 
-fn bound(at: &str, n: u32, most: u32) -> Result<(), PolicyError> {
-    if n == 0 || n > most {
-        return Err(refuse(at, n, &alloc::format!("1 to {most} bytes")));
-    }
-    Ok(())
+fn row_columns() -> String {
+    format!("one of the rows' own columns ({})", limits::ROW_COLUMNS.join(", "))
 }
 
-fn ms(d: TimeDelta) -> String {
-    alloc::format!("{} ms", d.as_millis())
+/// A path as it is written, cut to a length that a message bears.
+fn shown(p: &Path) -> String {
+    cut(&p.join("."))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
 }

@@ -1,0 +1,400 @@
+//! Small typed readers over the tree. Each reads one field, and notes what is wrong with it and goes on.
+//!
+//! Invariants
+//! - A reader that returns `None` has noted why. The field counts as broken from then on: whatever else would be said
+//!   about it is left out.
+//!
+//! Not here: which fields a policy has (`walk`).
+
+use super::Syntax;
+use super::diagnostic::{Code, Finding};
+use super::tree::{Member, Node, Span, Value, cut};
+use crate::policy::{Path, PolicyError, duration};
+use crate::time::TimeDelta;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fields that an object may have.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) fields: &'static [&'static str],
+    pub(super) later: &'static [Later],
+}
+
+/// A field of a later version.
+#[derive(Debug)]
+pub(super) struct Later {
+    pub(super) name: &'static str,
+    /// What is so without it.
+    pub(super) instead: &'static str,
+    /// The field of this version whose place it takes, so that this one is not missed.
+    pub(super) for_field: &'static str,
+}
+
+/// An object that is being read.
+#[derive(Debug)]
+pub(super) struct Section<'n> {
+    path: String,
+    place: Span,
+    members: &'n [Member],
+    // Fields that are not missed: something stands there that probably means them.
+    excused: Vec<&'static str>,
+}
+
+/// One field of a section.
+#[derive(Clone, Debug)]
+pub(super) struct Field<'n> {
+    pub(super) path: String,
+    pub(super) key: Span,
+    pub(super) node: &'n Node,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: Span,
+    value: Span,
+}
+
+/// Where everything stands and what is wrong so far.
+#[derive(Debug)]
+pub(super) struct Reader {
+    syntax: Syntax,
+    findings: Vec<Finding>,
+    broken: BTreeSet<String>,
+    places: BTreeMap<String, Place>,
+}
+
+impl Reader {
+    pub(super) fn new(syntax: Syntax) -> Self {
+        Self { syntax, findings: Vec::new(), broken: BTreeSet::new(), places: BTreeMap::new() }
+    }
+
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.findings
+    }
+
+    /// Notes what is wrong with a field.
+    pub(super) fn note(&mut self, code: Code, path: &str, span: Span, message: String, hint: Option<String>) {
+        self.broken.insert(path.into());
+        self.findings.push(Finding { code, path: path.into(), span, message, hint });
+    }
+
+    /// Notes a value that is not what was expected.
+    pub(super) fn refuse(&mut self, code: Code, f: &Field<'_>, expected: &str, hint: Option<String>) {
+        let message = format!("`{}`: found {}, expected {expected}", cut(&f.path), f.node.found());
+        self.note(code, &f.path, f.node.span, message, hint);
+    }
+
+    /// Notes what `validate` says, unless the field, or what it stands in, is broken already.
+    pub(super) fn refusal(&mut self, e: &PolicyError) {
+        let (path, is_name) = match e {
+            PolicyError::Value { field, .. } => (field, false),
+            PolicyError::Name { field, .. } => (field, true),
+            PolicyError::NotCanonical { .. } => unreachable!("only from_canonical says so"),
+        };
+        let mut place = None;
+        for at in up(path) {
+            if self.broken.contains(at) {
+                return;
+            }
+            place = place.or_else(|| self.places.get(at).map(|p| if is_name { p.key } else { p.value }));
+        }
+        let span = place.unwrap_or(Span { from: 0, to: 0 });
+        self.findings.push(Finding {
+            code: Code::WrongValue,
+            path: path.clone(),
+            span,
+            message: e.to_string(),
+            hint: None,
+        });
+    }
+
+    /// An example in the document's own language.
+    pub(super) fn like(&self, toml: &str, json: &str) -> Option<String> {
+        Some(format!("like {}", if self.syntax == Syntax::Toml { toml } else { json }))
+    }
+
+    /// The whole document.
+    pub(super) fn document<'n>(&mut self, root: &'n Node, shape: &Shape) -> Option<Section<'n>> {
+        let place = Span { from: root.span.from, to: root.span.from };
+        self.section(&Field { path: String::new(), key: place, node: root }, shape)
+    }
+
+    /// An object with a fixed set of fields: notes those that it cannot have.
+    pub(super) fn section<'n>(&mut self, f: &Field<'n>, shape: &Shape) -> Option<Section<'n>> {
+        let mut section = self.members(f, "a group of fields")?;
+        for m in section.members {
+            let name = m.name.as_str();
+            if shape.fields.contains(&name) {
+                continue;
+            }
+            let path = join(&f.path, name);
+            if let Some(later) = shape.later.iter().find(|l| l.name == name) {
+                section.excused.push(later.for_field);
+                let message = format!("`{path}` is not in this version yet: {}", later.instead);
+                self.note(Code::NotYet, &path, m.key, message, None);
+                continue;
+            }
+            let meant = nearest(name, shape.fields);
+            section.excused.extend(meant);
+            let within = if f.path.is_empty() { String::new() } else { format!(" in `{}`", f.path) };
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("expected {}", one_of(shape.fields, "`")),
+            };
+            self.note(Code::UnknownField, &path, m.key, format!("unknown field `{}`{within}", cut(name)), Some(hint));
+        }
+        Some(section)
+    }
+
+    /// An object with any fields, in order.
+    pub(super) fn members<'n>(&mut self, f: &Field<'n>, expected: &str) -> Option<Section<'n>> {
+        let Value::Object(members) = &f.node.value else {
+            let path = if f.path.is_empty() { String::new() } else { format!("`{}`: ", cut(&f.path)) };
+            let message = format!("{path}found {}, expected {expected}", f.node.found());
+            self.note(Code::WrongType, &f.path, f.node.span, message, None);
+            return None;
+        };
+        let mut seen = BTreeSet::new();
+        for m in members {
+            let path = join(&f.path, &m.name);
+            if !seen.insert(m.name.as_str()) {
+                self.note(Code::DuplicateField, &path, m.key, format!("`{}` is written twice", cut(&path)), None);
+            }
+            self.places.entry(path).or_insert(Place { key: m.key, value: m.node.span });
+        }
+        Some(Section { path: f.path.clone(), place: f.key, members, excused: Vec::new() })
+    }
+
+    /// A field that must be there; `toml` and `json` show how it may look.
+    pub(super) fn required<'n>(&mut self, s: &Section<'n>, name: &str, toml: &str, json: &str) -> Option<Field<'n>> {
+        let field = s.optional(name);
+        if field.is_none() {
+            let path = join(&s.path, name);
+            if s.excused.contains(&name) {
+                self.broken.insert(path);
+            } else {
+                self.note(Code::MissingField, &path, s.place, format!("missing field `{path}`"), self.like(toml, json));
+            }
+        }
+        field
+    }
+
+    /// Text.
+    pub(super) fn text<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<&'n str> {
+        match &f.node.value {
+            Value::Text(t) => Some(t),
+            _ => {
+                self.refuse(Code::WrongType, f, expected, hint);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, f: &Field<'_>) -> Option<bool> {
+        match f.node.value {
+            Value::Bool(b) => Some(b),
+            _ => {
+                self.refuse(Code::WrongType, f, "true or false", None);
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, f: &Field<'_>, words: &[(&'static str, T)]) -> Option<T> {
+        let names: Vec<&'static str> = words.iter().map(|(w, _)| *w).collect();
+        let expected = one_of(&names, "\"");
+        let text = self.text(f, &expected, None)?;
+        let chosen = words.iter().find(|(w, _)| *w == text).map(|(_, t)| *t);
+        if chosen.is_none() {
+            let hint = nearest(text, &names).map(|meant| format!("did you mean \"{meant}\"?"));
+            self.refuse(Code::WrongValue, f, &expected, hint);
+        }
+        chosen
+    }
+
+    /// A duration with its unit.
+    pub(super) fn duration(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
+        match &f.node.value {
+            Value::Text(t) => match duration::parse(t) {
+                Ok(d) => Some(d),
+                Err(e) => {
+                    self.refuse(Code::WrongValue, f, &e.to_string(), None);
+                    None
+                }
+            },
+            Value::Number(n) if n.len() < 10 && n.bytes().all(|b| b.is_ascii_digit()) => {
+                self.refuse(Code::WrongType, f, "a duration with a unit", Some(format!("like \"{n}s\"")));
+                None
+            }
+            _ => {
+                self.refuse(Code::WrongType, f, "a duration with a unit", Some("like \"60s\"".into()));
+                None
+            }
+        }
+    }
+
+    /// A whole number; `expected` names it with its bounds, which `validate` knows.
+    pub(super) fn whole(&mut self, f: &Field<'_>, expected: &str) -> Option<u32> {
+        let Value::Number(n) = &f.node.value else {
+            self.refuse(Code::WrongType, f, expected, None);
+            return None;
+        };
+        let n = n.parse().ok();
+        if n.is_none() {
+            self.refuse(Code::WrongValue, f, expected, None);
+        }
+        n
+    }
+
+    /// A decimal fraction in thousandths, exactly.
+    pub(super) fn thousandths(&mut self, f: &Field<'_>) -> Option<u32> {
+        let expected = "a number from 0.001 to 0.999 with at most three decimals";
+        let Value::Number(n) = &f.node.value else {
+            self.refuse(Code::WrongType, f, expected, self.like("0.5 for the median", "0.5 for the median"));
+            return None;
+        };
+        let q = thousandths(n).filter(|q| (1..1_000).contains(q));
+        if q.is_none() {
+            self.refuse(Code::WrongValue, f, expected, self.like("0.5 for the median", "0.5 for the median"));
+        }
+        q
+    }
+
+    /// Where a value stands in a record: `"a.b"`, or the names in a list, `["a", "b"]`.
+    pub(super) fn path(&mut self, f: &Field<'_>) -> Option<Path> {
+        let expected = "a field's name, or its names in a list where they have dots themselves";
+        let hint = Some("like \"placement\" or [\"a.b\", \"c\"]".to_owned());
+        match &f.node.value {
+            Value::Text(t) => Some(t.split('.').map(str::to_owned).collect()),
+            Value::List(names) => {
+                let path: Option<Path> = names
+                    .iter()
+                    .map(|n| match &n.value {
+                        Value::Text(t) => Some(t.clone()),
+                        _ => {
+                            let f = Field { path: f.path.clone(), key: f.key, node: n };
+                            self.refuse(Code::WrongType, &f, "a field's name", None);
+                            None
+                        }
+                    })
+                    .collect();
+                path
+            }
+            _ => {
+                self.refuse(Code::WrongType, f, expected, hint);
+                None
+            }
+        }
+    }
+
+    /// The elements of a list, as fields of their own: `key[0]`, `key[1]`.
+    pub(super) fn list<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<Vec<Field<'n>>> {
+        let Value::List(nodes) = &f.node.value else {
+            self.refuse(Code::WrongType, f, expected, hint);
+            return None;
+        };
+        let fields = nodes.iter().enumerate().map(|(i, node)| {
+            let path = format!("{}[{i}]", f.path);
+            self.places.insert(path.clone(), Place { key: node.span, value: node.span });
+            Field { path, key: node.span, node }
+        });
+        Some(fields.collect())
+    }
+}
+
+impl<'n> Section<'n> {
+    /// A field that may be there.
+    pub(super) fn optional(&self, name: &str) -> Option<Field<'n>> {
+        let m = self.members.iter().find(|m| m.name == name)?;
+        Some(Field { path: join(&self.path, name), key: m.key, node: &m.node })
+    }
+
+    /// All fields, in the order of the text; of duplicates the first.
+    pub(super) fn each(&self) -> Vec<Field<'n>> {
+        let mut seen = BTreeSet::new();
+        let first = self.members.iter().filter(|m| seen.insert(m.name.as_str()));
+        first.map(|m| Field { path: join(&self.path, &m.name), key: m.key, node: &m.node }).collect()
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}
+
+/// A path, what it stands in, what that stands in, …
+fn up(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |p| p.rfind(['.', '[']).map(|i| &p[..i]))
+}
+
+/// The word that was probably meant.
+pub(super) fn nearest(word: &str, words: &[&'static str]) -> Option<&'static str> {
+    if word.len() > 40 {
+        return None;
+    }
+    let word = word.to_lowercase();
+    words
+        .iter()
+        .map(|w| (strsim::osa_distance(&word, w), *w))
+        .filter(|(d, w)| *d <= (w.chars().count() / 3).clamp(1, 3))
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, w)| w)
+}
+
+fn one_of(words: &[&str], quote: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|w| format!("{quote}{w}{quote}")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
+/// `0.5` is 500, exactly; `None` where a digit would be lost, and for exponents.
+fn thousandths(number: &str) -> Option<u32> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = fraction.trim_end_matches('0');
+    let all_digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 3 || digits.len() > 3 || !all_digits(whole) || !all_digits(digits) {
+        return None;
+    }
+    let fraction: u32 = format!("{digits:0<3}").parse().ok()?;
+    Some(whole.parse::<u32>().ok()? * 1_000 + fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousandths_are_exact_or_nothing() {
+        let cases = [
+            ("0.5", Some(500)),
+            ("0.50", Some(500)),
+            ("0.5000", Some(500)),
+            ("0.001", Some(1)),
+            ("0.0005", None),
+            ("1", Some(1_000)),
+            ("0", Some(0)),
+            ("5e-1", None),
+            ("-0.5", None),
+            ("inf", None),
+            ("1234567", None),
+        ];
+        for (text, q) in cases {
+            assert_eq!(thousandths(text), q, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let words = ["window", "watermark", "late", "to"];
+        assert_eq!(nearest("windw", &words), Some("window"));
+        assert_eq!(nearest("Window", &words), Some("window"));
+        assert_eq!(nearest("watermrak", &words), Some("watermark"));
+        assert_eq!(nearest("lat", &words), Some("late"));
+        assert_eq!(nearest("measure", &words), None);
+        assert_eq!(nearest("", &words), None);
+    }
+}
