@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod account;
+pub mod json;
 pub mod policy;
 pub mod time;
 pub mod wire;

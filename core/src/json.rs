@@ -1,0 +1,314 @@
+//! Finds the wanted fields of a JSON record, and checks all of it: the engine's hottest part.
+//!
+//! ```text
+//! {"device":"d-7","ts":1700000000000,"at":{"lat":52.5}}     wanted: ["ts"], ["at","lat"]
+//!                      Int               Number              the rest is checked and left where it is
+//! ```
+//!
+//! Producers write the same fields in the same order again and again, so the next key is predicted and compared as words
+//! (`keys`); strings and integers are read eight bytes at a time (`text`).
+//!
+//! Invariants
+//! - What is accepted is exactly RFC 8259 in UTF-8, with three refusals of our own: more than `DEPTH_MAX` levels, a wanted
+//!   field that is there twice, and a document that is no object.
+//! - What was learnt from earlier records never changes an answer.
+//! - No input panics, and the time is linear in the record's length. No allocation but when a new name is learnt.
+//!
+//! Not here: what a value means to a policy (`engine`), reading policies (`policy`).
+
+mod error;
+mod escape;
+mod keys;
+mod skip;
+mod text;
+
+pub use error::{ScanError, ScanErrorKind};
+pub use escape::{unescape, write_escaped};
+
+use alloc::vec::Vec;
+use keys::{KeyId, Keys, Target};
+use text::Text;
+
+/// Zero bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end.
+pub const PADDING: usize = 32;
+
+/// How many objects and arrays may stand inside each other, the record itself included. Deeper ones are refused.
+pub const DEPTH_MAX: usize = 64;
+
+/// What ends a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// NDJSON: a raw newline or the end of the data, after spaces, tabs and `\r` if there are any. A newline inside the
+    /// object cuts it.
+    Line,
+    /// The data is one object. White space, newlines included, may surround it; nothing else may.
+    Whole,
+}
+
+/// What was found for one wanted path. Indices are into the scanned buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The field is not there, or what should contain it is no object.
+    Missing,
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number without fraction and exponent that fits 64 bits. `-0` is 0.
+    Int(i64),
+    /// Any other number, in JSON's spelling: `1.0`, `1e3`, `9223372036854775808`.
+    Number {
+        /// Its first byte.
+        start: u32,
+        /// After its last byte.
+        end: u32,
+    },
+    /// A string: the bytes between its quotes, valid UTF-8.
+    Str {
+        /// The first byte after the opening quote.
+        start: u32,
+        /// The closing quote.
+        end: u32,
+        /// Whether there are escapes in it, which `unescape` resolves.
+        escaped: bool,
+    },
+    /// An object or an array, brackets included.
+    Compound {
+        /// Its opening bracket.
+        start: u32,
+        /// After its closing bracket.
+        end: u32,
+    },
+}
+
+/// Finds the values of a fixed set of paths in record after record.
+///
+/// ```
+/// use plimsoll_core::json::{Framing, PADDING, Scanner, Slot};
+///
+/// let mut scanner = Scanner::new(&[vec!["ts"], vec!["at", "lat"]]);
+/// let mut buf = b"{\"ts\":5,\"at\":{\"lat\":-1,\"lon\":2.5}}\n".to_vec();
+/// let end = buf.len();
+/// buf.resize(end + PADDING, 0);
+///
+/// let mut slots = [Slot::Missing; 2];
+/// assert_eq!(scanner.scan(&buf, 0, end, Framing::Line, &mut slots), Ok(end));
+/// assert_eq!(slots, [Slot::Int(5), Slot::Int(-1)]);
+/// ```
+pub struct Scanner {
+    nodes: Vec<Node>,
+    keys: Keys,
+    paths: usize,
+    /// Number of the scan, for `Node::seen`.
+    scan: u64,
+}
+
+/// An object in which something is wanted.
+struct Node {
+    root: KeyId,
+    /// The first path that leads through it.
+    path: u16,
+    /// The scan that met it last.
+    seen: u64,
+}
+
+impl Scanner {
+    /// A scanner for these paths, whose values come in this order: `["a", "b"]` is `{"a": {"b": ...}}`.
+    ///
+    /// # Panics
+    /// If a path is empty, equals another one, or is the start of another one; or if there are more than 60,000 names.
+    pub fn new<P: AsRef<[S]>, S: AsRef<str>>(paths: &[P]) -> Scanner {
+        assert!(paths.len() <= 60_000, "at most 60,000 wanted paths, got {}", paths.len());
+        let mut keys = Keys::new();
+        let mut nodes = alloc::vec![Node { root: keys.add_root(0), path: 0, seen: 0 }];
+        // Known names by node: what has been added so far.
+        let mut known = alloc::collections::BTreeMap::new();
+        for (path, names) in paths.iter().enumerate() {
+            let (last, parents) = names.as_ref().split_last().expect("a wanted path has at least one name");
+            let mut node = 0;
+            for name in parents {
+                let target = *known.entry((node, name.as_ref())).or_insert_with(|| {
+                    let child = u16::try_from(nodes.len()).expect("at most 65,535 objects with wanted fields");
+                    nodes.push(Node { root: keys.add_root(child), path: path as u16, seen: 0 });
+                    keys.add_wanted(node, name.as_ref(), Target::Node(child));
+                    Target::Node(child)
+                });
+                let Target::Node(child) = target else { panic!("a wanted path is the start of another one") };
+                node = child;
+            }
+            let target = Target::Slot(path as u16);
+            let before = known.insert((node, last.as_ref()), target);
+            assert!(before.is_none(), "a wanted path equals another one or is the start of it");
+            keys.add_wanted(node, last.as_ref(), target);
+        }
+        keys.freeze();
+        Scanner { nodes, keys, paths: paths.len(), scan: 0 }
+    }
+
+    /// Scans the record that starts at `at`, white space allowed before it, and fills `slots`, one for each path. The
+    /// answer is the index just after the record: after its newline with `Framing::Line`, if one is there.
+    ///
+    /// The data is `buf[..end]`; `PADDING` zero bytes follow it.
+    ///
+    /// # Errors
+    /// Why it is not a record, and where. The slots then mean nothing. The next record, if any, starts after the next
+    /// newline from the error or from `at`: both are the same one.
+    ///
+    /// # Panics
+    /// If the padding is missing, the number of slots is not that of the paths, or `end` exceeds 32 bits.
+    pub fn scan(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        end: usize,
+        framing: Framing,
+        slots: &mut [Slot],
+    ) -> Result<usize, ScanError> {
+        assert!(slots.len() == self.paths, "{} paths, but {} slots", self.paths, slots.len());
+        let text = Text::new(buf, end, framing);
+        slots.fill(Slot::Missing);
+        self.scan += 1;
+        self.keys.tidy();
+
+        let start = text.spaces(at);
+        let found = text.byte(start);
+        if found != b'{' {
+            let kind =
+                if text.is_end(start, found) { ScanErrorKind::Truncated } else { ScanErrorKind::NotAnObject { found } };
+            return Err(kind.at(start.min(end)));
+        }
+        let mut high = 0;
+        let close = self.object(text, 0, start, 1, slots, &mut high)?;
+        if high & 0x8080_8080_8080_8080 != 0
+            && let Err(error) = core::str::from_utf8(&buf[start..close])
+        {
+            return Err(ScanErrorKind::BadUtf8.at(start + error.valid_up_to()));
+        }
+        let next = text.spaces(close);
+        match text.byte(next) {
+            _ if next >= end => Ok(end),
+            b'\n' => Ok(next + 1),
+            found => Err(ScanErrorKind::TrailingData { found }.at(next)),
+        }
+    }
+
+    /// The object of `node` that starts at `at`, the `depth`th from outside; the index after it.
+    fn object(
+        &mut self,
+        text: Text<'_>,
+        node: u16,
+        mut at: usize,
+        depth: usize,
+        slots: &mut [Slot],
+        high: &mut u64,
+    ) -> Result<usize, ScanError> {
+        let mut previous = self.nodes[usize::from(node)].root;
+        // A predicted key is compared with the byte before it, which is a comma but for the first key.
+        let mut flip = u64::from(b'{' ^ b',');
+        loop {
+            let target;
+            if let Some((id, wanted, after)) = self.keys.expected(previous, text, at, flip) {
+                (previous, target, at) = (id, wanted, after);
+            } else {
+                // `at` is at the opening brace, or just after a value.
+                let first = flip != 0;
+                if !first && text.byte(at) == b'}' {
+                    return Ok(at + 1);
+                }
+                match self.key(text, node, previous, at, first, high)? {
+                    Next::Key(id, wanted, after) => (previous, target, at) = (id, wanted, after),
+                    Next::End(after) => return Ok(after),
+                }
+            }
+            flip = 0;
+
+            let start = at;
+            let value;
+            match text.byte(at) {
+                b'"' => {
+                    let (close, escaped) = text.string(at + 1, high)?;
+                    value = Slot::Str { start: at as u32 + 1, end: close as u32, escaped };
+                    at = close + 1;
+                }
+                b'0'..=b'9' | b'-' => (value, at) = text.number(at)?,
+                _ => (value, at) = self.other_value(text, target, at, depth, slots, high)?,
+            }
+            match target {
+                Target::Skip => {}
+                Target::Slot(path) => {
+                    let slot = &mut slots[usize::from(path)];
+                    if *slot != Slot::Missing {
+                        return Err(ScanErrorKind::DuplicateField(path).at(text.spaces(start)));
+                    }
+                    *slot = value;
+                }
+                Target::Node(child) => {
+                    let child = &mut self.nodes[usize::from(child)];
+                    if child.seen == self.scan {
+                        return Err(ScanErrorKind::DuplicateField(child.path).at(text.spaces(start)));
+                    }
+                    child.seen = self.scan;
+                }
+            }
+        }
+    }
+
+    /// What comes after a value or an opening brace, where it is not the expected key without white space before it.
+    #[inline(never)]
+    fn key(
+        &mut self,
+        text: Text<'_>,
+        node: u16,
+        previous: KeyId,
+        at: usize,
+        first: bool,
+        high: &mut u64,
+    ) -> Result<Next, ScanError> {
+        let mut at = at;
+        if !first {
+            at = text.spaces(at);
+            match text.byte(at) {
+                b',' => {}
+                b'}' => return Ok(Next::End(at + 1)),
+                _ => return Err(text.unexpected(at, "`,` or `}`")),
+            }
+        }
+        at = text.spaces(at + 1);
+        if first && text.byte(at) == b'}' {
+            return Ok(Next::End(at + 1));
+        }
+        let (id, target, at) = self.keys.read(node, previous, text, at, high)?;
+        Ok(Next::Key(id, target, at))
+    }
+
+    /// A value that is neither a string nor a number right after its colon.
+    #[inline(never)]
+    fn other_value(
+        &mut self,
+        text: Text<'_>,
+        target: Target,
+        at: usize,
+        depth: usize,
+        slots: &mut [Slot],
+        high: &mut u64,
+    ) -> Result<(Slot, usize), ScanError> {
+        let at = text.spaces(at);
+        match target {
+            Target::Node(child) if text.byte(at) == b'{' => {
+                if depth == DEPTH_MAX {
+                    return Err(ScanErrorKind::TooDeep.at(at));
+                }
+                Ok((Slot::Missing, self.object(text, child, at, depth + 1, slots, high)?))
+            }
+            _ => skip::value(text, at, depth, high),
+        }
+    }
+}
+
+/// What stands where a key was expected.
+enum Next {
+    /// A key: after which one to expect the next, what to do with its value, where the value starts.
+    Key(KeyId, Target, usize),
+    /// The object's end, and the index after it.
+    End(usize),
+}

@@ -1,0 +1,275 @@
+//! Reads the pieces of a document, eight bytes at a time: white space, strings, numbers, literals.
+//!
+//! The zero bytes after the data do two things: words may be loaded past the end, and no piece of JSON contains a zero
+//! byte, so each loop here stops at the end of the data without asking where it is.
+//!
+//! Invariants
+//! - No index that is handed back lies behind the end of the data.
+//! - Each byte is looked at a bounded number of times.
+//!
+//! Not here: what surrounds the pieces (`json`, `skip`).
+
+use super::{Framing, PADDING, ScanError, ScanErrorKind, Slot, escape};
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x80 * ONES;
+
+/// The buffer, and where its data ends.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    /// The data and its padding.
+    padded: &'a [u8],
+    end: usize,
+    framing: Framing,
+}
+
+impl<'a> Text<'a> {
+    /// # Panics
+    /// If the padding is missing or is not zero, or if indices would not fit `Slot`'s 32 bits.
+    pub(super) fn new(buf: &'a [u8], end: usize, framing: Framing) -> Self {
+        assert!(u32::try_from(end).is_ok(), "the scanner takes up to 4 GiB at once, got {end} bytes");
+        let padded = buf.get(..end.saturating_add(PADDING)).expect("the buffer ends before the scanner's padding");
+        let padding = padded.last_chunk::<PADDING>().expect("the slice above is that long");
+        assert!(
+            padding.as_chunks::<8>().0.iter().all(|word| u64::from_le_bytes(*word) == 0),
+            "the padding is not zero"
+        );
+        Self { padded, end, framing }
+    }
+
+    /// The data without its padding.
+    pub(super) fn data(self) -> &'a [u8] {
+        &self.padded[..self.end]
+    }
+
+    #[inline(always)]
+    pub(super) fn byte(self, at: usize) -> u8 {
+        self.padded.get(at).copied().unwrap_or(0)
+    }
+
+    /// The eight bytes from `at`, the first in the lowest place.
+    #[inline(always)]
+    pub(super) fn word(self, at: usize) -> u64 {
+        match self.padded.get(at..).and_then(|rest| rest.first_chunk()) {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => 0,
+        }
+    }
+
+    /// The index of the first byte from `at` on that is not white space inside a document.
+    #[inline(always)]
+    pub(super) fn spaces(self, mut at: usize) -> usize {
+        while self.is_space(self.byte(at)) {
+            at += 1;
+        }
+        at
+    }
+
+    #[inline(always)]
+    fn is_space(self, byte: u8) -> bool {
+        match byte {
+            b' ' | b'\t' | b'\r' => true,
+            b'\n' => self.framing == Framing::Whole,
+            _ => false,
+        }
+    }
+
+    /// The error for a byte that does not belong at `at`.
+    #[cold]
+    pub(super) fn unexpected(self, at: usize, expected: &'static str) -> ScanError {
+        let found = self.byte(at);
+        if self.is_end(at, found) {
+            ScanErrorKind::Truncated.at(at)
+        } else {
+            ScanErrorKind::UnexpectedByte { found, expected }.at(at)
+        }
+    }
+
+    pub(super) fn is_end(self, at: usize, byte: u8) -> bool {
+        at >= self.end || (byte == b'\n' && self.framing == Framing::Line)
+    }
+
+    /// The string whose body starts at `at`: the index of its closing quote, and whether there are escapes in it.
+    /// Sets a high bit in `high` if it may hold bytes that are not ASCII.
+    #[inline(always)]
+    pub(super) fn string(self, mut at: usize, high: &mut u64) -> Result<(usize, bool), ScanError> {
+        loop {
+            let word = self.word(at);
+            *high |= word;
+            let found = specials(word);
+            if found != 0 {
+                at += first(found);
+                if word >> (found.trailing_zeros() - 7) & 0xff == u64::from(b'"') {
+                    return Ok((at, false));
+                }
+                let mut more = 0;
+                let close = self.string_with_escapes(at, &mut more)?;
+                *high |= more;
+                return Ok((close, true));
+            }
+            at += 8;
+        }
+    }
+
+    /// The rest of a string, from its first byte that is a backslash (or not allowed in a string).
+    #[inline(never)]
+    fn string_with_escapes(self, mut at: usize, high: &mut u64) -> Result<usize, ScanError> {
+        loop {
+            match self.byte(at) {
+                b'"' => return Ok(at),
+                b'\\' => match escape::decode(self.data(), at) {
+                    Some((_, next)) => at = next,
+                    None if at + 1 >= self.end => return Err(ScanErrorKind::Truncated.at(self.end)),
+                    None => return Err(ScanErrorKind::BadEscape.at(at)),
+                },
+                byte if self.is_end(at, byte) => return Err(ScanErrorKind::Truncated.at(at)),
+                0x00..0x20 => return Err(ScanErrorKind::ControlCharacter.at(at)),
+                _ => {}
+            }
+            loop {
+                let word = self.word(at);
+                *high |= word;
+                let found = specials(word);
+                if found != 0 {
+                    at += first(found);
+                    break;
+                }
+                at += 8;
+            }
+        }
+    }
+
+    /// The number that starts at `start` with a digit or a minus sign, and the index after it.
+    #[inline(always)]
+    pub(super) fn number(self, start: usize) -> Result<(Slot, usize), ScanError> {
+        let negative = self.byte(start) == b'-';
+        let digits = start + usize::from(negative);
+        let word = self.word(digits) ^ (0x30 * ONES);
+        let others = not_digits(word);
+        let (magnitude, at) = if others != 0 {
+            let count = first(others);
+            // A zero may not lead other digits, and there must be a digit.
+            if count == 0 || (count > 1 && word & 0xff == 0) {
+                return Err(self.bad_number(digits));
+            }
+            (eight_digits(word << (64 - 8 * count)), digits + count)
+        } else {
+            if word & 0xff == 0 {
+                return Err(self.bad_number(digits));
+            }
+            let word_2 = self.word(digits + 8) ^ (0x30 * ONES);
+            let others_2 = not_digits(word_2);
+            if others_2 == 0 {
+                return self.long_number(start, digits);
+            }
+            let count = first(others_2);
+            const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+            let low = eight_digits(word_2.unbounded_shl(64 - 8 * count as u32));
+            (eight_digits(word) * POWERS[count & 7] + low, digits + 8 + count)
+        };
+        if matches!(self.byte(at), b'.' | b'e' | b'E') {
+            return self.fraction(start, at);
+        }
+        // Fewer than 16 digits: no overflow.
+        let magnitude = magnitude as i64;
+        Ok((Slot::Int(if negative { -magnitude } else { magnitude }), at))
+    }
+
+    /// A number of 16 digits or more.
+    #[inline(never)]
+    fn long_number(self, start: usize, digits: usize) -> Result<(Slot, usize), ScanError> {
+        let negative = digits > start;
+        let mut at = digits;
+        // What saturates is outside i64, and stays outside.
+        let mut magnitude = 0u64;
+        while let digit @ b'0'..=b'9' = self.byte(at) {
+            magnitude = magnitude.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+            at += 1;
+        }
+        if matches!(self.byte(at), b'.' | b'e' | b'E') {
+            return self.fraction(start, at);
+        }
+        let value = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
+        Ok((value.map_or(Slot::Number { start: start as u32, end: at as u32 }, Slot::Int), at))
+    }
+
+    /// The rest of a number after its integer part.
+    #[inline(never)]
+    fn fraction(self, start: usize, mut at: usize) -> Result<(Slot, usize), ScanError> {
+        if self.byte(at) == b'.' {
+            at = self.digits(at + 1)?;
+        }
+        if let b'e' | b'E' = self.byte(at) {
+            at += 1;
+            if let b'+' | b'-' = self.byte(at) {
+                at += 1;
+            }
+            at = self.digits(at)?;
+        }
+        Ok((Slot::Number { start: start as u32, end: at as u32 }, at))
+    }
+
+    /// At least one digit.
+    fn digits(self, mut at: usize) -> Result<usize, ScanError> {
+        if !self.byte(at).is_ascii_digit() {
+            return Err(self.bad_number(at));
+        }
+        while self.byte(at).is_ascii_digit() {
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    #[cold]
+    fn bad_number(self, at: usize) -> ScanError {
+        let kind = if self.is_end(at, self.byte(at)) { ScanErrorKind::Truncated } else { ScanErrorKind::BadNumber };
+        kind.at(at)
+    }
+
+    /// `null`, `true` or `false`, and the index after it.
+    pub(super) fn literal(self, at: usize) -> Result<(Slot, usize), ScanError> {
+        for (letters, value) in [("null", Slot::Null), ("true", Slot::Bool(true)), ("false", Slot::Bool(false))] {
+            if self.padded[at..].starts_with(letters.as_bytes()) {
+                return Ok((value, at + letters.len()));
+            }
+        }
+        // Data that ends inside the word was cut; any other byte does not belong.
+        let word = match self.byte(at) {
+            b'n' => "null",
+            b't' => "true",
+            b'f' => "false",
+            _ => return Err(self.unexpected(at, "a value")),
+        };
+        let same = word.bytes().enumerate().take_while(|&(i, byte)| self.byte(at + i) == byte).count();
+        Err(self.unexpected(at + same, "`null`, `true` or `false`"))
+    }
+}
+
+/// The high bit of the first quote, backslash or byte below 0x20; bits above the first may be wrong.
+#[inline(always)]
+fn specials(word: u64) -> u64 {
+    // Flipping 0x02 takes the quote to 0x20 and leaves what is below 0x20 there: one comparison for both.
+    let quotes_and_controls = (word ^ (0x02 * ONES)).wrapping_sub(0x21 * ONES);
+    let backslashes = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
+    (quotes_and_controls | backslashes) & !word & HIGHS
+}
+
+/// The high bit of the first byte that is not 0..=9; bits above the first may be wrong.
+#[inline(always)]
+fn not_digits(word: u64) -> u64 {
+    (word.wrapping_add(0x76 * ONES) | word) & HIGHS
+}
+
+/// Which byte the lowest set bit is in.
+#[inline(always)]
+fn first(bits: u64) -> usize {
+    (bits.trailing_zeros() / 8) as usize
+}
+
+/// The number whose eight digits are the word's bytes, the first in the lowest place.
+#[inline(always)]
+fn eight_digits(word: u64) -> u64 {
+    let pairs = word.wrapping_mul(10 << 8 | 1) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32
+}
