@@ -17,7 +17,12 @@
 extern crate alloc;
 
 pub mod account;
+pub mod decode;
+pub mod engine;
 pub mod json;
 pub mod policy;
+pub mod rows;
 pub mod time;
+mod watermark;
+pub mod window;
 pub mod wire;

@@ -1,0 +1,323 @@
+//! A record's bytes become an event: time, arrival, key and measured values, or the reason why not.
+//!
+//! Invariants
+//! - The whole record is checked, fields that nobody wants too (`json`).
+//! - The key is the canonical JSON array of the key fields' values: one key has one text, and attackers' text is
+//!   escaped in it.
+//! - No allocation per record on the common path: the buffers here are reused.
+//!
+//! Limits: event and arrival times within ±8.64e15 ms (the year 275,760), so that no window's bound overflows.
+//!
+//! Not here: what the event counts for (`engine`).
+
+mod datetime;
+
+pub(crate) use datetime::date;
+
+use crate::account::Reason;
+use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
+use crate::policy::{Path, Policy, TimeField, TimeUnit};
+use crate::time::{ArrivalTime, EventTime};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Greatest magnitude of a time, in milliseconds: what a JavaScript `Date` holds.
+pub const TIME_MS_MAX: i64 = 8_640_000_000_000_000;
+
+/// What is wrong with a record, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Why it is refused.
+    pub reason: Reason,
+    /// Which wanted field is at fault: an index of `Decoder::fields`.
+    pub field: Option<u16>,
+    /// At which byte of the buffer.
+    pub at: usize,
+}
+
+/// What a record says; key and values stay in the decoder until the next record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When it happened.
+    pub time: EventTime,
+    /// When it arrived.
+    pub arrival: Option<ArrivalTime>,
+    /// The byte after the record.
+    pub next: usize,
+}
+
+/// Decodes records for one policy.
+pub struct Decoder {
+    scanner: Scanner,
+    slots: Vec<Slot>,
+    fields: Vec<Path>,
+    time: Clock,
+    arrival: Option<Clock>,
+    keys: Vec<usize>,
+    measures: Vec<Option<usize>>,
+    record_bytes: usize,
+    key_bytes: usize,
+    key: Vec<u8>,
+    values: Vec<Option<i64>>,
+    text: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    slot: usize,
+    unit: TimeUnit,
+    check: bool,
+}
+
+impl Decoder {
+    /// A decoder for a policy's fields.
+    pub fn new(policy: &Policy) -> Self {
+        let spec = policy.spec();
+        let mut fields: Vec<Path> = Vec::new();
+        let mut slot = |p: &Path| {
+            fields.iter().position(|f| f == p).unwrap_or_else(|| {
+                fields.push(p.clone());
+                fields.len() - 1
+            })
+        };
+        let mut clock = |f: &TimeField| Clock { slot: slot(&f.field), unit: f.unit, check: f.unit_check };
+        let time = clock(&spec.input.time);
+        let arrival = spec.input.arrival.as_ref().map(&mut clock);
+        let keys: Vec<usize> = spec.input.key.iter().map(&mut slot).collect();
+        let measures: Vec<Option<usize>> = spec.measures.iter().map(|m| m.field.as_ref().map(&mut slot)).collect();
+        Self {
+            scanner: Scanner::new(&fields),
+            slots: alloc::vec![Slot::Missing; fields.len()],
+            time,
+            arrival,
+            keys,
+            record_bytes: spec.limits.record_bytes as usize,
+            key_bytes: spec.limits.key_bytes as usize,
+            key: Vec::new(),
+            values: alloc::vec![None; measures.len()],
+            measures,
+            text: Vec::new(),
+            fields,
+        }
+    }
+
+    /// The wanted fields; `Fault::field` and a dead letter's `field` are indexes of these.
+    pub fn fields(&self) -> &[Path] {
+        &self.fields
+    }
+
+    /// Decodes the record at `at`. `carried` is the arrival time that came with it; a field of the record goes first.
+    /// The buffer is as `Scanner::scan` wants it.
+    #[inline]
+    pub fn decode(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        end: usize,
+        framing: Framing,
+        carried: Option<ArrivalTime>,
+    ) -> Result<Event, Fault> {
+        let next = self.scanner.scan(buf, at, end, framing, &mut self.slots).map_err(fault)?;
+        if next - at > self.record_bytes {
+            return Err(Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes });
+        }
+        let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
+        let arrival = match self.arrival {
+            None => carried,
+            Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
+        };
+        self.read_values(at)?;
+        self.read_key(buf, at)?;
+        Ok(Event { time, arrival, next })
+    }
+
+    /// The key of the last record decoded.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The values of the last record decoded, in the order of the policy's measures; a count's is `Some(1)`.
+    #[inline]
+    pub fn values(&self) -> &[Option<i64>] {
+        &self.values
+    }
+
+    #[inline]
+    fn read_time(&mut self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
+        let fault = |reason| Fault { reason, field: Some(clock.slot as u16), at };
+        let ms = match (clock.unit, self.slots[clock.slot]) {
+            (TimeUnit::Rfc3339, Slot::Str { start, end, escaped: false }) => {
+                datetime::parse(&buf[start as usize..end as usize]).ok_or_else(|| fault(Reason::BadTime))?
+            }
+            // A time needs no escapes; a text that has some is no time.
+            (TimeUnit::Rfc3339, Slot::Str { .. }) => return Err(fault(Reason::BadTime)),
+            (TimeUnit::Rfc3339, other) => return Err(fault(wrong(other, false))),
+            (unit, Slot::Int(n)) => {
+                if clock.check && suspect(unit, n) {
+                    return Err(fault(Reason::UnitSuspect));
+                }
+                match unit {
+                    TimeUnit::S => n.checked_mul(1_000).ok_or_else(|| fault(Reason::OutOfRange))?,
+                    TimeUnit::Us => n.div_euclid(1_000),
+                    TimeUnit::Ns => n.div_euclid(1_000_000),
+                    _ => n,
+                }
+            }
+            (_, other) => return Err(fault(wrong_number(other, buf))),
+        };
+        if !(-TIME_MS_MAX..=TIME_MS_MAX).contains(&ms) {
+            return Err(fault(Reason::OutOfRange));
+        }
+        Ok(ms)
+    }
+
+    #[inline]
+    fn read_values(&mut self, at: usize) -> Result<(), Fault> {
+        for (value, slot) in self.values.iter_mut().zip(&self.measures) {
+            let Some(slot) = *slot else {
+                *value = Some(1);
+                continue;
+            };
+            *value = match self.slots[slot] {
+                Slot::Int(n) => Some(n),
+                Slot::Null => None,
+                other => return Err(Fault { reason: wrong(other, true), field: Some(slot as u16), at }),
+            };
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
+        self.key.clear();
+        for (i, slot) in self.keys.iter().enumerate() {
+            self.key.push(if i == 0 { b'[' } else { b',' });
+            match self.slots[*slot] {
+                Slot::Str { start, end, escaped } => {
+                    let raw = &buf[start as usize..end as usize];
+                    self.key.push(b'"');
+                    if escaped {
+                        self.text.clear();
+                        json::unescape(raw, &mut self.text).map_err(|_| Fault {
+                            reason: Reason::Malformed,
+                            field: Some(*slot as u16),
+                            at,
+                        })?;
+                        json::write_escaped(&self.text, &mut self.key);
+                    } else {
+                        self.key.extend_from_slice(raw);
+                    }
+                    self.key.push(b'"');
+                }
+                Slot::Int(n) => write_int(n, &mut self.key),
+                Slot::Bool(b) => self.key.extend_from_slice(if b { b"true" } else { b"false" }),
+                other => return Err(Fault { reason: wrong(other, true), field: Some(*slot as u16), at }),
+            }
+        }
+        self.key.push(b']');
+        if self.key.len() > self.key_bytes {
+            return Err(Fault { reason: Reason::KeyTooLong, field: None, at });
+        }
+        Ok(())
+    }
+
+    /// A fault in words, for dead letters and people.
+    pub fn explain(&self, reason: Reason, field: Option<u16>, at: u32) -> String {
+        let name = field.and_then(|f| self.fields.get(usize::from(f))).map_or_else(String::new, |p| p.join("."));
+        match reason {
+            Reason::Malformed => alloc::format!("not one JSON object: fault at byte {at}"),
+            Reason::MissingField => alloc::format!("the field `{name}` is missing"),
+            Reason::WrongType => {
+                alloc::format!("the field `{name}` holds a value of another type than the policy wants")
+            }
+            Reason::NotInteger => alloc::format!("the field `{name}` holds a number that is no integer"),
+            Reason::OutOfRange => alloc::format!("the field `{name}` holds a number out of range"),
+            Reason::BadTime => alloc::format!("the field `{name}` holds no RFC 3339 time"),
+            Reason::UnitSuspect => {
+                alloc::format!("the time in `{name}` looks like another unit than the policy declares")
+            }
+            Reason::DuplicateField => alloc::format!("the field `{name}` stands twice"),
+            Reason::TooLong => alloc::format!("longer than limits.record_bytes = {}", self.record_bytes),
+            Reason::KeyTooLong => alloc::format!("its key is longer than limits.key_bytes = {}", self.key_bytes),
+            Reason::BadUtf8 => alloc::format!("not UTF-8: fault at byte {at}"),
+            Reason::TooDeep => alloc::format!("nested deeper than {} levels", json::DEPTH_MAX),
+            Reason::Future => String::from("its clock is further ahead of its arrival than watermark.max_future"),
+            Reason::ModuleTrap => String::from("the module trapped on it"),
+            Reason::ModuleOutOfTime => String::from("the module did not end on it"),
+        }
+    }
+}
+
+#[cold]
+fn fault(e: json::ScanError) -> Fault {
+    let (reason, field) = match e.kind {
+        ScanErrorKind::DuplicateField(slot) => (Reason::DuplicateField, Some(slot)),
+        ScanErrorKind::BadUtf8 => (Reason::BadUtf8, None),
+        ScanErrorKind::TooDeep => (Reason::TooDeep, None),
+        _ => (Reason::Malformed, None),
+    };
+    Fault { reason, field, at: e.at }
+}
+
+#[cold]
+fn wrong(slot: Slot, number_wanted: bool) -> Reason {
+    match slot {
+        Slot::Missing | Slot::Null => Reason::MissingField,
+        Slot::Number { .. } if number_wanted => Reason::NotInteger,
+        _ => Reason::WrongType,
+    }
+}
+
+#[cold]
+fn wrong_number(slot: Slot, buf: &[u8]) -> Reason {
+    match slot {
+        Slot::Number { start, end }
+            if buf[start as usize..end as usize].iter().all(|b| b.is_ascii_digit() || *b == b'-') =>
+        {
+            Reason::OutOfRange
+        }
+        other => wrong(other, true),
+    }
+}
+
+// Read in their true unit, suspects fall between 2000 and 2100; read in the declared one, into early 1970 or beyond the
+// year 30,000. Honest times of those few weeks of 1970 need `unit_check = false`.
+fn suspect(unit: TimeUnit, n: i64) -> bool {
+    const FROM_S: i64 = 946_684_800;
+    const TO_S: i64 = 4_102_444_800;
+    let per_second: i64 = match unit {
+        TimeUnit::S => 1,
+        TimeUnit::Ms => 1_000,
+        TimeUnit::Us => 1_000_000,
+        TimeUnit::Ns => 1_000_000_000,
+        TimeUnit::Rfc3339 => return false,
+    };
+    if n >= FROM_S.saturating_mul(per_second) && n < TO_S.saturating_mul(per_second) {
+        return false;
+    }
+    [1, 1_000, 1_000_000, 1_000_000_000]
+        .into_iter()
+        .filter(|other| *other != per_second)
+        .any(|other: i64| n >= FROM_S.saturating_mul(other) && n < TO_S.saturating_mul(other))
+}
+
+/// Appends an integer in decimal.
+pub(crate) fn write_int(n: i64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let mut i = digits.len();
+    let mut rest = n.unsigned_abs();
+    loop {
+        i -= 1;
+        digits[i] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if n < 0 {
+        i -= 1;
+        digits[i] = b'-';
+    }
+    out.extend_from_slice(&digits[i..]);
+}

@@ -1,0 +1,335 @@
+//! The engine: frames in, effects out. One per lane; `(state, input) -> (state, output)` and nothing else.
+//!
+//! ```text
+//! frame -> decode -> future? -> watermark -> late? -> window -> pending -> flush -> effects
+//! ```
+//! For each record, in this order: it is decoded (else *rejected*); its arrival moves the greatest arrival; if its clock
+//! is too far ahead of its arrival it is *future*, and otherwise it is fed to the watermark; then it is judged by the
+//! watermark after it: *late*, or *counted* in its window.
+//!
+//! Invariants
+//! - How records are cut into frames, applies and flushes changes no total, no verdict and no accounting.
+//! - Every record is in exactly one class of the account.
+//! - Right after `flush(All)` nothing is pending, and the snapshot is small: the estimator and two times.
+//!
+//! Not here: arithmetic of windows and watermarks (`window`, `watermark`), merging of deltas into rows (`rows`, stores).
+
+mod keys;
+mod pending;
+mod snapshot;
+
+use crate::account::{Account, Reason};
+use crate::decode::{Decoder, Event, Fault};
+use crate::json::{Framing, PADDING};
+use crate::policy::{Future, LateBy, LateTo, Policy};
+use crate::time::{ArrivalTime, EventTime};
+use crate::watermark::Tracker;
+use crate::window::{self, Window};
+use crate::wire::WireError;
+use crate::wire::effects::{DeadLetter, Progress, Table, Writer};
+use crate::wire::frame::{self, Frame, Kind};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use keys::Keys;
+use pending::Pending;
+
+pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
+
+/// Interned keys are a cache; beyond this many, keys without pending rows are forgotten at a flush.
+pub const KEYS_KEPT_MAX: usize = 65_536;
+/// The same in bytes of their text.
+pub const KEY_TEXT_KEPT_MAX: usize = 8 << 20;
+
+/// Which windows a flush gives out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushMode {
+    /// Everything pending.
+    All,
+    /// Main windows that can receive no more. Late rows stay pending; dead letters are given out.
+    Final,
+}
+
+/// The engine of one lane.
+pub struct Engine {
+    policy: Policy,
+    decoder: Decoder,
+    tracker: Tracker,
+    keys: Keys,
+    pending: Pending,
+    /// Greatest event time counted.
+    event: Option<EventTime>,
+    /// Since the last flush.
+    account: Account,
+    /// Since the last flush.
+    dead: Vec<DeadLetter>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(policy: Policy) -> Self {
+        let seed = u64::from_le_bytes(policy.digest()[..8].try_into().expect("8 bytes of 32"));
+        Self {
+            decoder: Decoder::new(&policy),
+            tracker: Tracker::new(&policy.spec().watermark),
+            keys: Keys::new(seed),
+            pending: Pending::new(&policy.spec().measures),
+            event: None,
+            account: Account::default(),
+            dead: Vec::new(),
+            policy,
+        }
+    }
+
+    /// The policy it runs.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Feeds frames. `buf[..len]` are frames, the rest of `buf` is at least `json::PADDING` zero bytes.
+    /// On an error none of them was applied.
+    ///
+    /// # Panics
+    /// If the padding is missing.
+    pub fn apply(&mut self, buf: &[u8], len: usize) -> Result<(), WireError> {
+        assert!(buf.len() >= len + PADDING, "{} bytes after the frames, {PADDING} expected", buf.len() - len);
+        let frames = &buf[..len];
+        let mut at = 0;
+        while at < len {
+            at = frame::read(frames, at)?.to;
+        }
+        at = 0;
+        while at < len {
+            let f = frame::read(frames, at)?;
+            match f.kind {
+                Kind::Lines => self.lines(buf, &f),
+                Kind::Record => self.record(buf, &f),
+                Kind::Oversize => self.oversize(buf, &f),
+            }
+            at = f.to;
+        }
+        Ok(())
+    }
+
+    fn lines(&mut self, buf: &[u8], f: &Frame) {
+        let (mut at, mut ordinal) = (f.from, f.ordinal);
+        while at < f.to {
+            match self.decoder.decode(buf, at, f.to, Framing::Line, f.arrival) {
+                Ok(event) => {
+                    at = event.next;
+                    self.judge(event, ordinal, || (&buf[..event.next], at_line(buf, f, event.next)));
+                }
+                Err(fault) => {
+                    let end = memchr::memchr(b'\n', &buf[at..f.to]).map_or(f.to, |i| at + i);
+                    let line = &buf[at..end];
+                    // An empty line has an ordinal and is no record.
+                    if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+                        self.reject(fault, line, line.len(), at, ordinal, f.arrival);
+                    }
+                    at = end + 1;
+                }
+            }
+            ordinal += 1;
+        }
+    }
+
+    fn record(&mut self, buf: &[u8], f: &Frame) {
+        match self.decoder.decode(buf, f.from, f.to, Framing::Whole, f.arrival) {
+            Ok(event) => self.judge(event, f.ordinal, || (&buf[..f.to], f.from)),
+            Err(fault) => {
+                let raw = &buf[f.from..f.to];
+                self.reject(fault, raw, raw.len(), f.from, f.ordinal, f.arrival);
+            }
+        }
+    }
+
+    fn oversize(&mut self, buf: &[u8], f: &Frame) {
+        let raw = &buf[f.from..f.to];
+        let fault = Fault { reason: Reason::TooLong, field: None, at: f.to };
+        // How long it was the source did not find out: more than what it sent.
+        self.reject(fault, raw, raw.len() + 1, f.from, f.ordinal, f.arrival);
+    }
+
+    /// `raw` gives the buffer up to the record's end, and the record's beginning; only dead letters want it.
+    #[inline]
+    fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl FnOnce() -> (&'b [u8], usize)) {
+        let spec = self.policy.spec();
+        let mut t = event.time;
+        self.account.read += 1;
+        let mut believed = true;
+        if let Some(arrival) = event.arrival {
+            self.tracker.arrived(arrival);
+            if let Some(max_future) = spec.watermark.max_future {
+                let latest = arrival.as_event_time() + max_future;
+                if t > latest {
+                    believed = false;
+                    match spec.watermark.future {
+                        Future::Quarantine => {
+                            let (buf, from) = raw();
+                            return self.quarantine(&buf[from..], ordinal, event.arrival);
+                        }
+                        Future::Clamp => t = latest,
+                        Future::Accept => {}
+                    }
+                }
+            }
+        }
+        if believed {
+            self.tracker.happened(t);
+        }
+        let watermark = self.tracker.watermark();
+        let hot = self.pending.hot(t);
+        let window = match hot {
+            Some((window, _)) => window,
+            None => window::assign(&spec.window, t),
+        };
+        let late = match spec.late.by {
+            LateBy::Record => t < watermark,
+            LateBy::Window => window.end + spec.late.allowed_lateness <= watermark,
+        };
+        let at = if !late || spec.late.to == LateTo::Accept {
+            self.account.counted += 1;
+            self.account.late_accepted += u64::from(late);
+            self.account.future_counted += u64::from(!believed);
+            self.event = self.event.max(Some(t));
+            match hot {
+                Some((_, at)) => at,
+                None => self.pending.place(window, Table::Main),
+            }
+        } else {
+            self.account.late += 1;
+            if spec.late.to == LateTo::Drop {
+                self.account.late_dropped += 1;
+                return;
+            }
+            self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) })
+        };
+        let key = self.keys.intern(self.decoder.key());
+        self.pending.add(at, key, self.decoder.values());
+    }
+
+    #[cold]
+    fn quarantine(&mut self, raw: &[u8], ordinal: u64, arrival: Option<ArrivalTime>) {
+        self.account.future += 1;
+        let raw = raw.trim_ascii_end();
+        self.bury(Fault { reason: Reason::Future, field: None, at: 0 }, raw, raw.len(), 0, ordinal, arrival);
+    }
+
+    #[cold]
+    fn reject(
+        &mut self,
+        fault: Fault,
+        raw: &[u8],
+        full_len: usize,
+        from: usize,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+    ) {
+        self.account.read += 1;
+        self.account.reject(fault.reason);
+        let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
+        self.bury(fault, raw, full_len, from, ordinal, arrival);
+    }
+
+    fn bury(
+        &mut self,
+        fault: Fault,
+        raw: &[u8],
+        full_len: usize,
+        from: usize,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+    ) {
+        let kept = raw.len().min(self.policy.spec().limits.dead_letter_bytes as usize);
+        self.dead.push(DeadLetter {
+            ordinal,
+            reason: fault.reason,
+            field: fault.field,
+            at: u32::try_from(fault.at.saturating_sub(from)).unwrap_or(u32::MAX),
+            arrival,
+            full_len: full_len.max(kept) as u64,
+            raw: raw[..kept].to_vec(),
+        });
+    }
+
+    /// Rows and dead letters that `flush(All)` would give out now.
+    pub fn pending(&self) -> u64 {
+        self.pending.rows() as u64 + self.dead.len() as u64
+    }
+
+    /// How far event time has come.
+    pub fn progress(&self) -> Progress {
+        let w = self.tracker.watermark();
+        Progress { watermark: (w != EventTime::MIN).then_some(w), arrival: self.tracker.arrival(), event: self.event }
+    }
+
+    /// Appends effects (`wire::effects`) and forgets what they hold.
+    pub fn flush(&mut self, mode: FlushMode, out: &mut Vec<u8>) {
+        assert!(self.account.balanced(), "a record is in no class, or in two: {:?}", self.account);
+        let late = self.policy.spec().late;
+        let watermark = self.tracker.watermark();
+        let wanted = |window: &Window, table: Table| match mode {
+            FlushMode::All => true,
+            FlushMode::Final => {
+                table == Table::Main && late.to != LateTo::Accept && window.end + late.allowed_lateness <= watermark
+            }
+        };
+        self.write(out, wanted);
+        self.pending.forget(wanted);
+        self.account = Account::default();
+        self.dead.clear();
+        if self.keys.len() > KEYS_KEPT_MAX || self.keys.text_len() > KEY_TEXT_KEPT_MAX {
+            self.forget_keys();
+        }
+    }
+
+    fn forget_keys(&mut self) {
+        if self.pending.rows() == 0 {
+            self.keys.clear();
+        } else if self.keys.len() > 4 * self.pending.rows() {
+            let mut kept = self.keys.emptied();
+            self.pending.rekey(|old| kept.intern(self.keys.text(old)));
+            self.keys = kept;
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, wanted: impl Fn(&Window, Table) -> bool) {
+        let mut w = Writer::begin(out, self.policy.spec().measures.len(), self.progress(), &self.account);
+        self.pending.write(&self.keys, &mut w, wanted);
+        w.dead(self.dead.len());
+        for d in &self.dead {
+            w.dead_letter(d);
+        }
+        w.finish();
+    }
+
+    /// What it is and where it stands, as a JSON object.
+    pub fn describe(&self, out: &mut String) {
+        let p = self.progress();
+        let hex: String = self.policy.digest().iter().map(|b| alloc::format!("{b:02x}")).collect();
+        let text = serde_json::json!({
+            "policy": self.policy.spec().policy,
+            "policy_sha256": hex,
+            "watermark": p.watermark,
+            "arrival": p.arrival,
+            "event": p.event,
+            "pending": self.pending(),
+        });
+        out.push_str(&text.to_string());
+    }
+}
+
+/// The engine's name, version and ABI as a JSON object.
+pub fn describe_engine(out: &mut String) {
+    out.push_str(concat!(
+        "{\"engine\":\"plimsoll\",\"version\":\"",
+        env!("CARGO_PKG_VERSION"),
+        "\",\"abi\":1,\"snapshot\":1,\"effects\":1}"
+    ));
+}
+
+// Where the line that ends before `next` begins.
+fn at_line(buf: &[u8], f: &Frame, next: usize) -> usize {
+    let line = &buf[f.from..next];
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    f.from + memchr::memrchr(b'\n', line).map_or(0, |i| i + 1)
+}

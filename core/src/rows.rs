@@ -1,0 +1,359 @@
+//! Deltas become rows, and rows become text: for previews, which keep their rows in memory instead of a store.
+//!
+//! Invariants
+//! - Rows do not depend on how deltas were spread over effects.
+//! - A main row is `final` exactly when its window can receive no more: end + allowed lateness <= watermark, and late
+//!   records do not go to it.
+//! - Text is the same everywhere: `plimsoll preview`, the browser and Node write these very lines.
+//!
+//! Order: main rows by (window end, window start, key), late rows by (window end, window start, arrival day, key).
+//!
+//! Not here: rows in a store (`host`).
+
+use crate::account::Account;
+use crate::decode::{Decoder, date, write_int};
+use crate::policy::{LateTo, Op, Path, Policy};
+use crate::time::{ArrivalTime, EventTime};
+use crate::window::Window;
+use crate::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table, VALUE_MAX};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// Rows of one policy, merged from effects.
+pub struct Rows {
+    policy: Policy,
+    decoder: Decoder,
+    groups: BTreeMap<(Window, Table), Vec<Row>>,
+    account: Account,
+    progress: Progress,
+    dead: Vec<DeadLetter>,
+}
+
+/// Effects that do not fit the policy, or totals beyond 10^30.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// Another number of values per row.
+    #[error("effects with {found} measures, the policy has {expected}")]
+    Measures {
+        /// In the effects.
+        found: usize,
+        /// In the policy.
+        expected: usize,
+    },
+    /// A total went over 10^30 in magnitude.
+    #[error("the measure `{measure}` of key {key} went beyond 10^30")]
+    Total {
+        /// The measure's name.
+        measure: String,
+        /// The key's text.
+        key: String,
+    },
+}
+
+impl Rows {
+    /// No rows yet.
+    pub fn new(policy: &Policy) -> Self {
+        Self {
+            decoder: Decoder::new(policy),
+            policy: policy.clone(),
+            groups: BTreeMap::new(),
+            account: Account::default(),
+            progress: Progress::default(),
+            dead: Vec::new(),
+        }
+    }
+
+    /// Merges effects of one lane, in their order.
+    pub fn add(&mut self, e: Effects) -> Result<(), RowsError> {
+        let measures = &self.policy.spec().measures;
+        if e.measures != measures.len() {
+            return Err(RowsError::Measures { found: e.measures, expected: measures.len() });
+        }
+        for Group { table, start, end, rows } in e.groups {
+            let held = self.groups.entry((Window { start, end }, table)).or_default();
+            if held.is_empty() {
+                *held = rows;
+            } else {
+                *held = merge(core::mem::take(held), rows, &self.policy)?;
+            }
+        }
+        self.account.add(&e.account);
+        self.progress = e.progress;
+        self.dead.extend(e.dead);
+        Ok(())
+    }
+
+    /// Where all the records went.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// How far event time has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// The records set aside.
+    pub fn dead(&self) -> &[DeadLetter] {
+        &self.dead
+    }
+
+    /// Why a record was set aside, in words.
+    pub fn explain(&self, d: &DeadLetter) -> String {
+        self.decoder.explain(d.reason, d.field, d.at)
+    }
+
+    /// Whether a window's main rows can receive no more.
+    pub fn is_final(&self, window: &Window) -> bool {
+        let late = self.policy.spec().late;
+        late.to != LateTo::Accept && self.progress.watermark.is_some_and(|w| window.end + late.allowed_lateness <= w)
+    }
+
+    /// All main rows in order: window, key, values.
+    pub fn main(&self) -> impl Iterator<Item = (&Window, &Row)> {
+        let main = self.groups.iter().filter(|((_, table), _)| *table == Table::Main);
+        main.flat_map(|((window, _), rows)| rows.iter().map(move |r| (window, r)))
+    }
+
+    /// All late rows in order: window, arrival day, key and values.
+    pub fn late(&self) -> impl Iterator<Item = (&Window, Option<i64>, &Row)> {
+        self.groups.iter().flat_map(|((window, table), rows)| {
+            let day = if let Table::Late { day } = table { Some(*day) } else { None };
+            rows.iter().filter_map(move |r| day.map(|day| (window, day, r)))
+        })
+    }
+
+    /// Appends the main rows that can no longer change, one line each, and forgets them.
+    pub fn drain_final(&mut self, out: &mut Vec<u8>) {
+        // Windows close in the order of the map.
+        while let Some(((window, table), rows)) = self.first_main() {
+            if !self.is_final(&window) {
+                break;
+            }
+            for r in &rows {
+                write_row(&self.policy, &window, Some(Fate::Final), r, out);
+            }
+            self.groups.remove(&(window, table));
+        }
+    }
+
+    fn first_main(&mut self) -> Option<((Window, Table), Vec<Row>)> {
+        let (key, rows) = self.groups.iter_mut().find(|((_, table), _)| *table == Table::Main)?;
+        Some((*key, core::mem::take(rows)))
+    }
+
+    /// Appends the main rows, one line each.
+    pub fn write_main(&self, out: &mut Vec<u8>) {
+        for (window, row) in self.main() {
+            let fate = if self.is_final(window) { Fate::Final } else { Fate::Provisional };
+            write_row(&self.policy, window, Some(fate), row, out);
+        }
+    }
+
+    /// Appends the late rows, one line each.
+    pub fn write_late(&self, out: &mut Vec<u8>) {
+        for (window, day, row) in self.late() {
+            write_late_row(&self.policy, window, day, row, out);
+        }
+    }
+}
+
+/// Whether a row may still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It may.
+    Provisional,
+    /// It may not.
+    Final,
+}
+
+impl Fate {
+    /// As text in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provisional => "provisional",
+            Self::Final => "final",
+        }
+    }
+}
+
+fn merge(a: Vec<Row>, b: Vec<Row>, policy: &Policy) -> Result<Vec<Row>, RowsError> {
+    let mut out = Vec::with_capacity(a.len().max(b.len()));
+    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    loop {
+        let order = match (a.peek(), b.peek()) {
+            (None, None) => return Ok(out),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => x.key.cmp(&y.key),
+        };
+        match order {
+            Ordering::Less => out.extend(a.next()),
+            Ordering::Greater => out.extend(b.next()),
+            Ordering::Equal => {
+                let (mut x, y) = (a.next().expect("peeked"), b.next().expect("peeked"));
+                fold_row(&mut x, &y, policy)?;
+                out.push(x);
+            }
+        }
+    }
+}
+
+fn fold_row(x: &mut Row, y: &Row, policy: &Policy) -> Result<(), RowsError> {
+    for ((held, v), m) in x.values.iter_mut().zip(&y.values).zip(&policy.spec().measures) {
+        *held = fold(m.op, *held, *v).ok_or_else(|| RowsError::Total {
+            measure: m.name.clone(),
+            key: String::from_utf8_lossy(&x.key).into_owned(),
+        })?;
+    }
+    Ok(())
+}
+
+/// What a row's value becomes when a delta or candidate comes in; `None` when the total leaves ±10^30.
+pub fn fold(op: Op, held: Option<i128>, v: Option<i128>) -> Option<Option<i128>> {
+    let (Some(a), Some(b)) = (held, v) else {
+        return Some(held.or(v));
+    };
+    let total = match op {
+        Op::Count | Op::Sum => a.checked_add(b)?,
+        Op::Min => a.min(b),
+        Op::Max => a.max(b),
+    };
+    (total.unsigned_abs() <= VALUE_MAX as u128).then_some(Some(total))
+}
+
+/// Appends a row as one line of JSON.
+pub fn write_row(policy: &Policy, window: &Window, fate: Option<Fate>, row: &Row, out: &mut Vec<u8>) {
+    begin(policy, window, row, out);
+    if let Some(fate) = fate {
+        out.extend_from_slice(b",\"state\":\"");
+        out.extend_from_slice(fate.name().as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a late row as one line of JSON.
+pub fn write_late_row(policy: &Policy, window: &Window, day: Option<i64>, row: &Row, out: &mut Vec<u8>) {
+    begin(policy, window, row, out);
+    out.extend_from_slice(b",\"arrival_day\":");
+    match day {
+        None => out.extend_from_slice(b"null"),
+        Some(day) => {
+            out.push(b'"');
+            out.extend_from_slice(date(day).as_bytes());
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn begin(policy: &Policy, window: &Window, row: &Row, out: &mut Vec<u8>) {
+    let spec = policy.spec();
+    out.push(b'{');
+    for (path, value) in spec.input.key.iter().zip(key_parts(&row.key)) {
+        name(column(path), out);
+        out.extend_from_slice(value);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"window_start\":");
+    write_int(window.start.as_millis(), out);
+    out.extend_from_slice(b",\"window_end\":");
+    write_int(window.end.as_millis(), out);
+    for (m, value) in spec.measures.iter().zip(&row.values) {
+        out.push(b',');
+        name(&m.name, out);
+        match value {
+            None => out.extend_from_slice(b"null"),
+            Some(v) => match i64::try_from(*v) {
+                Ok(v) => write_int(v, out),
+                Err(_) => out.extend_from_slice(alloc::format!("{v}").as_bytes()),
+            },
+        }
+    }
+}
+
+fn name(n: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    crate::json::write_escaped(n.as_bytes(), out);
+    out.extend_from_slice(b"\":");
+}
+
+/// A key field's column: the last name of its path.
+pub fn column(path: &Path) -> &str {
+    path.last().expect("a path has a name")
+}
+
+/// The values of a key's canonical text, as JSON each: `["a","b"]` gives `"a"` and `"b"`.
+pub fn key_parts(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = key.strip_prefix(b"[").and_then(|k| k.strip_suffix(b"]")).unwrap_or(key);
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.iter().position(|b| {
+            match (*b, quoted) {
+                _ if escaped => escaped = false,
+                (b'\\', true) => escaped = true,
+                (b'"', _) => quoted = !quoted,
+                (b',', false) => return true,
+                _ => {}
+            }
+            false
+        });
+        let part = &rest[..end.unwrap_or(rest.len())];
+        rest = end.map_or(&[][..], |e| &rest[e + 1..]);
+        Some(part)
+    })
+}
+
+/// An RFC 3339 date, from whole days since 1970-01-01.
+pub fn day_text(day: i64) -> String {
+    date(day)
+}
+
+/// The same progress for several lanes: the least watermark, the greatest arrival and event times.
+pub fn combine(lanes: impl IntoIterator<Item = Progress>) -> Progress {
+    let mut lanes = lanes.into_iter();
+    let Some(first) = lanes.next() else { return Progress::default() };
+    lanes.fold(first, |a, b| Progress {
+        // A lane that claims nothing holds all of them: `None` is the least claim.
+        watermark: Option::<EventTime>::min(a.watermark, b.watermark),
+        arrival: Option::<ArrivalTime>::max(a.arrival, b.arrival),
+        event: Option::<EventTime>::max(a.event, b.event),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_falls_into_its_parts() {
+        let parts =
+            |k: &str| key_parts(k.as_bytes()).map(|p| String::from_utf8(p.to_vec()).unwrap()).collect::<Vec<_>>();
+        assert_eq!(parts(r#"["a","b"]"#), [r#""a""#, r#""b""#]);
+        assert_eq!(parts(r#"["a,\"]","",-7,true]"#), [r#""a,\"]""#, r#""""#, "-7", "true"]);
+        assert_eq!(parts(r#"["\\",1]"#), [r#""\\""#, "1"]);
+    }
+
+    #[test]
+    fn a_lane_that_claims_nothing_holds_the_others() {
+        let at = |w| Progress { watermark: w, ..Progress::default() };
+        let t = Some(EventTime::from_millis(5));
+        assert_eq!(combine([at(t), at(None)]).watermark, None);
+        assert_eq!(combine([at(t), at(Some(EventTime::from_millis(3)))]).watermark, Some(EventTime::from_millis(3)));
+    }
+
+    #[test]
+    fn totals_end_at_ten_to_the_thirtieth() {
+        assert_eq!(fold(Op::Sum, Some(VALUE_MAX), Some(1)), None);
+        assert_eq!(fold(Op::Sum, Some(-VALUE_MAX), Some(1)), Some(Some(1 - VALUE_MAX)));
+        assert_eq!(fold(Op::Min, None, Some(4)), Some(Some(4)));
+        assert_eq!(fold(Op::Max, Some(9), None), Some(Some(9)));
+    }
+}

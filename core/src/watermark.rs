@@ -1,0 +1,187 @@
+//! Decides how far event time has come on one lane.
+//!
+//! ```text
+//! record -> estimate (max | quantile of the last n | arrival)  -> running maximum E
+//! W = max(W, min(E - delay, greatest arrival seen))
+//! ```
+//! A claim `W` says: nothing with an event time before `W` is expected any more. A record is fed first and judged by the
+//! `W` after it.
+//!
+//! Invariants
+//! - `W` never moves back, and never beyond the greatest arrival time where arrival times are known.
+//! - Updated record by record, never per batch; nothing here reads a clock.
+//! - A record classed `future` is not fed, so that one device's clock moves nothing.
+//!
+//! Limits: `max` follows the fastest clock. A quantile holds while less than its fraction of the sample lies (for the
+//! median: half).
+//!
+//! Not here: lateness (`engine`), the minimum over lanes (`rows`, host).
+
+mod sample;
+
+use crate::policy::{Strategy, Watermark};
+use crate::time::{ArrivalTime, EventTime};
+use crate::wire::WireError;
+use crate::wire::varint::Cursor;
+use alloc::vec::Vec;
+use sample::Sample;
+
+/// The watermark of one lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracker {
+    policy: Watermark,
+    estimator: Estimator,
+    watermark: EventTime,
+    arrival: Option<ArrivalTime>,
+}
+
+#[derive(Clone, Debug)]
+enum Estimator {
+    Max(EventTime),
+    Quantile(Sample),
+    Arrival,
+}
+
+impl Tracker {
+    pub(crate) fn new(policy: &Watermark) -> Self {
+        let estimator = match policy.strategy {
+            Strategy::Max => Estimator::Max(EventTime::MIN),
+            Strategy::Quantile { q_milli, sample, min_sample } => {
+                Estimator::Quantile(Sample::new(q_milli, sample, min_sample))
+            }
+            Strategy::Arrival => Estimator::Arrival,
+        };
+        Self { policy: *policy, estimator, watermark: EventTime::MIN, arrival: None }
+    }
+
+    /// Feeds the arrival time of a record that was understood.
+    #[inline]
+    pub(crate) fn arrived(&mut self, at: ArrivalTime) {
+        if self.arrival.is_none_or(|c| c < at) {
+            self.arrival = Some(at);
+            if matches!(self.estimator, Estimator::Arrival) {
+                self.advance(at.as_event_time());
+            }
+        }
+    }
+
+    /// Feeds the event time of a record whose clock is believed.
+    #[inline]
+    pub(crate) fn happened(&mut self, t: EventTime) {
+        let estimate = match &mut self.estimator {
+            Estimator::Max(max) => {
+                *max = (*max).max(t);
+                *max
+            }
+            Estimator::Quantile(sample) => match sample.feed(t.as_millis()) {
+                Some(q) => EventTime::from_millis(q),
+                None => return,
+            },
+            Estimator::Arrival => return,
+        };
+        self.advance(estimate);
+    }
+
+    #[inline]
+    fn advance(&mut self, estimate: EventTime) {
+        let mut claim = estimate - self.policy.delay;
+        if let Some(c) = self.arrival {
+            claim = claim.min(c.as_event_time());
+        }
+        self.watermark = self.watermark.max(claim);
+    }
+
+    /// `EventTime::MIN` while nothing is known.
+    #[inline]
+    pub(crate) fn watermark(&self) -> EventTime {
+        self.watermark
+    }
+
+    /// Greatest arrival time seen.
+    pub(crate) fn arrival(&self) -> Option<ArrivalTime> {
+        self.arrival
+    }
+
+    /// Appends the estimator's state; watermark and arrival are written by the snapshot.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match &self.estimator {
+            Estimator::Max(max) => out.extend_from_slice(&max.as_millis().to_le_bytes()),
+            Estimator::Quantile(sample) => sample.write(out),
+            Estimator::Arrival => {}
+        }
+    }
+
+    /// Reads what `write` wrote, for the same policy; `set` gives it its two times.
+    pub(crate) fn read(policy: &Watermark, c: &mut Cursor<'_>) -> Result<Self, WireError> {
+        let mut tracker = Self::new(policy);
+        match &mut tracker.estimator {
+            Estimator::Max(max) => *max = EventTime::from_millis(c.i64()?),
+            Estimator::Quantile(sample) => sample.read(c)?,
+            Estimator::Arrival => {}
+        }
+        Ok(tracker)
+    }
+
+    /// Sets watermark and greatest arrival, as a snapshot has them.
+    pub(crate) fn set(&mut self, watermark: EventTime, arrival: Option<ArrivalTime>) {
+        self.watermark = watermark;
+        self.arrival = arrival;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Future;
+    use crate::time::TimeDelta;
+
+    fn tracker(strategy: Strategy, delay: i64) -> Tracker {
+        Tracker::new(&Watermark {
+            strategy,
+            delay: TimeDelta::from_millis(delay),
+            max_future: None,
+            future: Future::Quarantine,
+        })
+    }
+
+    fn feed(t: &mut Tracker, times: &[i64]) -> i64 {
+        times.iter().for_each(|x| t.happened(EventTime::from_millis(*x)));
+        t.watermark().as_millis()
+    }
+
+    #[test]
+    fn max_stays_behind_the_greatest_and_never_goes_back() {
+        let mut t = tracker(Strategy::Max, 5);
+        assert_eq!(feed(&mut t, &[10]), 5);
+        assert_eq!(feed(&mut t, &[3, 9]), 5);
+        assert_eq!(feed(&mut t, &[20]), 15);
+    }
+
+    #[test]
+    fn no_claim_goes_beyond_the_greatest_arrival() {
+        let mut t = tracker(Strategy::Max, 0);
+        t.arrived(ArrivalTime::from_millis(7));
+        assert_eq!(feed(&mut t, &[10]), 7);
+        t.arrived(ArrivalTime::from_millis(6));
+        assert_eq!(feed(&mut t, &[1]), 7);
+        t.arrived(ArrivalTime::from_millis(9));
+        assert_eq!(feed(&mut t, &[1]), 9, "the estimate is still 10");
+    }
+
+    #[test]
+    fn arrival_needs_no_event_times() {
+        let mut t = tracker(Strategy::Arrival, 5);
+        t.arrived(ArrivalTime::from_millis(100));
+        assert_eq!(t.watermark().as_millis(), 95);
+        assert_eq!(feed(&mut t, &[1_000]), 95);
+    }
+
+    #[test]
+    fn one_fast_clock_does_not_move_the_median() {
+        let median = Strategy::Quantile { q_milli: 500, sample: 5, min_sample: 3 };
+        let mut t = tracker(median, 0);
+        assert_eq!(feed(&mut t, &[1, 2]), i64::MIN, "too small a sample claims nothing");
+        assert_eq!(feed(&mut t, &[1_000_000]), 2);
+        assert_eq!(feed(&mut t, &[3, 4]), 3);
+    }
+}
