@@ -101,6 +101,8 @@ impl Engine {
         while at < len {
             let f = frame::read(frames, at)?;
             match f.kind {
+                // A frame without records says how far the source's own clock has come.
+                Kind::Lines if f.from == f.to => f.arrival.into_iter().for_each(|at| self.tracker.arrived(at)),
                 Kind::Lines => self.lines(buf, &f),
                 Kind::Record => self.record(buf, &f),
                 Kind::Oversize => self.oversize(buf, &f),

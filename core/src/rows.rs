@@ -27,7 +27,7 @@ pub struct Rows {
     decoder: Decoder,
     groups: BTreeMap<(Window, Table), Vec<Row>>,
     account: Account,
-    progress: Progress,
+    lanes: Vec<Progress>,
     dead: Vec<DeadLetter>,
 }
 
@@ -54,20 +54,33 @@ pub enum RowsError {
 }
 
 impl Rows {
-    /// No rows yet.
+    /// No rows yet; effects will come from one lane.
     pub fn new(policy: &Policy) -> Self {
+        Self::with_lanes(policy, 1)
+    }
+
+    /// No rows yet; effects will come from this many lanes, whose least watermark decides what is final.
+    pub fn with_lanes(policy: &Policy, lanes: usize) -> Self {
         Self {
             decoder: Decoder::new(policy),
             policy: policy.clone(),
             groups: BTreeMap::new(),
             account: Account::default(),
-            progress: Progress::default(),
+            lanes: alloc::vec![Progress::default(); lanes],
             dead: Vec::new(),
         }
     }
 
-    /// Merges effects of one lane, in their order.
+    /// Merges effects of the only lane, in their order.
     pub fn add(&mut self, e: Effects) -> Result<(), RowsError> {
+        self.add_lane(0, e)
+    }
+
+    /// Merges effects of one of the lanes, in that lane's order.
+    ///
+    /// # Panics
+    /// If there is no such lane.
+    pub fn add_lane(&mut self, lane: usize, e: Effects) -> Result<(), RowsError> {
         let measures = &self.policy.spec().measures;
         if e.measures != measures.len() {
             return Err(RowsError::Measures { found: e.measures, expected: measures.len() });
@@ -81,7 +94,7 @@ impl Rows {
             }
         }
         self.account.add(&e.account);
-        self.progress = e.progress;
+        self.lanes[lane] = e.progress;
         self.dead.extend(e.dead);
         Ok(())
     }
@@ -91,14 +104,19 @@ impl Rows {
         &self.account
     }
 
-    /// How far event time has come.
+    /// How far event time has come on all lanes.
     pub fn progress(&self) -> Progress {
-        self.progress
+        combine(self.lanes.iter().copied())
     }
 
     /// The records set aside.
     pub fn dead(&self) -> &[DeadLetter] {
         &self.dead
+    }
+
+    /// The records set aside since this was last asked.
+    pub fn take_dead(&mut self) -> Vec<DeadLetter> {
+        core::mem::take(&mut self.dead)
     }
 
     /// Why a record was set aside, in words.
@@ -109,7 +127,7 @@ impl Rows {
     /// Whether a window's main rows can receive no more.
     pub fn is_final(&self, window: &Window) -> bool {
         let late = self.policy.spec().late;
-        late.to != LateTo::Accept && self.progress.watermark.is_some_and(|w| window.end + late.allowed_lateness <= w)
+        late.to != LateTo::Accept && self.progress().watermark.is_some_and(|w| window.end + late.allowed_lateness <= w)
     }
 
     /// All main rows in order: window, key, values.

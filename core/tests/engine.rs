@@ -288,3 +288,15 @@ proptest! {
         prop_assert_eq!(whole.rows.account().read, lines.len() as u64);
     }
 }
+
+#[test]
+fn a_frame_without_records_moves_the_arrival_clock() {
+    let p = policy(&[("max = true", "arrival = true")]);
+    let mut run = Run::new(&p);
+    run.feed(Kind::Record, 0, Some(3), record("a", 1, 1).trim_end());
+    run.feed(Kind::Lines, 1, Some(15), "");
+    run.flush(FlushMode::Final);
+    assert_eq!(run.rows.progress().watermark.map(|w| w.as_millis()), Some(10));
+    assert!(run.text().0.contains("\"final\""));
+    assert_eq!(run.rows.account().read, 1);
+}

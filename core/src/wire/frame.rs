@@ -11,6 +11,7 @@
 //! ```
 //! Frames follow each other without a gap. `lines` holds newline-delimited records of one arrival time: each line,
 //! empty ones too, has the next ordinal; the last line may lack its newline. `record` holds one record.
+//! A `lines` frame without payload says that the source's arrival clock has come this far, and holds no record.
 //! An ordinal is the source's number for a record, increasing over the life of a lane's reader; it comes back with
 //! dead letters so that the host can name the position.
 
