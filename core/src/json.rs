@@ -29,7 +29,8 @@ use alloc::vec::Vec;
 use keys::{KeyId, Keys, Target};
 use text::Text;
 
-/// Zero bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end.
+/// Bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end. The
+/// first of them must be zero; the others may be anything.
 pub const PADDING: usize = 32;
 
 /// How many objects and arrays may stand inside each other, the record itself included. Deeper ones are refused.
@@ -148,7 +149,7 @@ impl Scanner {
     /// Scans the record that starts at `at`, white space allowed before it, and fills `slots`, one for each path. The
     /// answer is the index just after the record: after its newline with `Framing::Line`, if one is there.
     ///
-    /// The data is `buf[..end]`; `PADDING` zero bytes follow it.
+    /// The data is `buf[..end]`; `PADDING` bytes follow it, the first of them zero.
     ///
     /// # Errors
     /// Why it is not a record, and where. The slots then mean nothing. The next record, if any, starts after the next

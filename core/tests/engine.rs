@@ -56,6 +56,23 @@ impl Run {
         self.engine.apply(&buf, len).unwrap();
     }
 
+    /// Several frames in one buffer, each behind the other.
+    fn feed_together(&mut self, frames: &[(u64, Option<i64>, String)]) {
+        let mut buf = Vec::new();
+        for (ordinal, arrival, line) in frames {
+            frame::push(
+                &mut buf,
+                Kind::Record,
+                *ordinal,
+                arrival.map(ArrivalTime::from_millis),
+                line.trim_end().as_bytes(),
+            );
+        }
+        let len = buf.len();
+        buf.resize(len + PADDING, 0);
+        self.engine.apply(&buf, len).unwrap();
+    }
+
     fn flush(&mut self, mode: FlushMode) {
         let mut out = Vec::new();
         self.engine.flush(mode, &mut out);
@@ -264,6 +281,13 @@ proptest! {
             whole.feed(Kind::Record, i as u64, carried.then_some(*arrival), line.trim_end());
         }
         whole.flush(FlushMode::All);
+        let mut together = Run::new(&p);
+        let frames: Vec<_> =
+            lines.iter().enumerate().map(|(i, (at, line))| (i as u64, carried.then_some(*at), line.clone())).collect();
+        together.feed_together(&frames);
+        together.flush(FlushMode::All);
+        prop_assert_eq!(whole.text(), together.text());
+        prop_assert_eq!(whole.rows.dead(), together.rows.dead());
         let mut cut = Run::new(&p);
         let mut held = String::new();
         let mut from = 0;

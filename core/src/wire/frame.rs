@@ -1,15 +1,16 @@
 //! Input frames: raw payload bytes with their ordinal and arrival time.
 //!
 //! ```text
-//! offset 0  u8   kind      1 lines, 2 record
-//!        1  u8   flags     bit 0: the payload is only the beginning of a longer record (kind 2 only)
-//!        2  u16  0
+//! offset 0  u8   0
+//!        1  u8   kind      1 lines, 2 record
+//!        2  u8   flags     bit 0: the payload is only the beginning of a longer record (kind 2 only)
+//!        3  u8   0
 //!        4  u32  length of the payload
 //!        8  u64  ordinal of the (first) record
 //!       16  i64  arrival time in ms since the epoch; -2^63 where the source knows none
 //!       24  payload
 //! ```
-//! Frames follow each other without a gap. `lines` holds newline-delimited records of one arrival time: each line,
+//! Frames follow each other without a gap, so that a zero follows every payload: what stops the scanner. `lines` holds newline-delimited records of one arrival time: each line,
 //! empty ones too, has the next ordinal; the last line may lack its newline. `record` holds one record.
 //! A `lines` frame without payload says that the source's arrival clock has come this far, and holds no record.
 //! An ordinal is the source's number for a record, increasing over the life of a lane's reader; it comes back with
@@ -69,7 +70,7 @@ pub fn push(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<Arrival
 pub fn begin(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>) -> usize {
     let at = out.len();
     let (kind, flags) = if kind == Kind::Oversize { (Kind::Record as u8, 1) } else { (kind as u8, 0) };
-    out.extend_from_slice(&[kind, flags, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&[0, kind, flags, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&ordinal.to_le_bytes());
     out.extend_from_slice(&arrival.map_or(NO_ARRIVAL, ArrivalTime::as_millis).to_le_bytes());
     at
@@ -91,15 +92,15 @@ pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
     let short = WireError::Short { what, have: bytes.len(), need: at.saturating_add(HEADER) };
     let h = bytes.get(at..).and_then(|b| b.get(..HEADER)).ok_or(short)?;
     let bad = |problem| WireError::Bad { what, at, problem };
-    let kind = match (h[0], h[1]) {
+    let kind = match (h[1], h[2]) {
         (1, 0) => Kind::Lines,
         (2, 0) => Kind::Record,
         (2, 1) => Kind::Oversize,
         (1 | 2, _) => return Err(bad("unknown flags")),
         _ => return Err(bad("unknown kind, expected 1 (lines) or 2 (record)")),
     };
-    if h[2..4] != [0, 0] {
-        return Err(bad("bytes 2 and 3 must be 0"));
+    if (h[0], h[3]) != (0, 0) {
+        return Err(bad("bytes 0 and 3 must be 0"));
     }
     let word = |i: usize| u64::from_le_bytes(h[i..i + 8].try_into().expect("8 bytes"));
     let len = u32::from_le_bytes(h[4..8].try_into().expect("4 bytes")) as usize;
@@ -141,7 +142,7 @@ mod tests {
         for i in 0..out.len() {
             assert!(read(&out[..i], 0).is_err(), "cut at {i}");
         }
-        for (at, v) in [(0, 0), (0, 9), (1, 2), (2, 1), (7, 0xff)] {
+        for (at, v) in [(0, 1), (1, 0), (1, 9), (2, 2), (3, 1), (7, 0xff)] {
             let mut bad = out.clone();
             bad[at] = v;
             assert!(read(&bad, 0).is_err(), "byte {at} = {v}");
