@@ -7,5 +7,6 @@
 //!
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
+pub mod live;
 pub mod runtime;
 pub mod source;

@@ -1,0 +1,331 @@
+//! What this process is doing right now: the model behind the live page, `/metrics` and `/readyz`.
+//!
+//! ```text
+//! driver (one per lane) -> StatusHub -> live page (SSE), metrics, readiness
+//! ```
+//! The driver tells the hub after each commit and while it waits; whoever watches asks for a view at its own pace.
+//! A slow watcher costs nothing: it skips versions, it does not queue them.
+//!
+//! Invariants
+//! - Telling never waits for a watcher and never fails.
+//! - The policy's watermark is the minimum over the lanes that are not done, and over all of them when all are done: one
+//!   lane without a watermark holds it back (semantics S4).
+//! - A window is final exactly when it can receive no more: its end + allowed lateness <= that watermark, and late
+//!   records do not go to it (S19).
+//!
+//! Not here: the names of metrics (`telemetry`), HTTP (`http`), the clock (it is handed in).
+
+mod recent;
+mod view;
+
+pub use recent::{RecentRows, WindowView};
+pub use view::{About, AccountView, Lags, LaneView, Stats, hex};
+
+use crate::source::Position;
+use plimsoll_core::account::Account;
+use plimsoll_core::policy::{LateTo, Policy};
+use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::wire::effects::{Effects, Progress};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// Reads the host's clock: milliseconds since the epoch.
+pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The rate is the mean over this long, in milliseconds.
+const RATE_OVER_MS: i64 = 10_000;
+/// Samples for the rate are at least this far apart, in milliseconds: 41 samples at most are kept.
+const RATE_STEP_MS: i64 = 250;
+
+/// What a lane is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LaneState {
+    /// Nothing was heard of it yet.
+    #[default]
+    Starting,
+    /// Reading and committing.
+    Running,
+    /// At the tip: asked, and nothing was there.
+    Idle,
+    /// Its end is committed.
+    Done,
+    /// Waiting for a person; nothing is lost. Why, and the mend.
+    Paused(String),
+    /// Stopped for good by something that must not happen. Why, and the mend.
+    Halted(String),
+}
+
+impl LaneState {
+    /// Its name on the page and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Idle => "idle",
+            Self::Done => "done",
+            Self::Paused(_) => "paused",
+            Self::Halted(_) => "halted",
+        }
+    }
+
+    /// Why it stands still, where it should not.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Paused(why) | Self::Halted(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// One lane, as its driver last saw it. Totals are those since this process started.
+#[derive(Clone, Debug, Default)]
+pub struct LaneStatus {
+    /// Short name, as in `LaneInfo::name`.
+    pub lane: String,
+    /// What it is doing.
+    pub state: LaneState,
+    /// Where the committed records went.
+    pub account: Account,
+    /// How far event time has come.
+    pub progress: Progress,
+    /// How far behind the source's tip reading is, in milliseconds, where the source knows.
+    pub behind_ms: Option<u64>,
+    /// The last committed batch of the lane, counted over its whole life.
+    pub n: u64,
+    /// The last committed position.
+    pub position: Option<Position>,
+    /// The host's clock at the last commit, or at the last look that found nothing new: a sign of life.
+    pub at_ms: i64,
+    /// Batches committed.
+    pub batches: u64,
+    /// Rows written to the store.
+    pub rows_written: u64,
+    /// Bytes read, as the source stores them.
+    pub bytes_read: u64,
+    /// Times the module trapped or did not end.
+    pub traps: u64,
+}
+
+/// Where drivers tell and watchers look.
+pub struct StatusHub {
+    about: About,
+    policy: Arc<Policy>,
+    now: Now,
+    started_ms: i64,
+    inner: Mutex<Inner>,
+    changed: watch::Sender<Versions>,
+}
+
+/// Which state of things a watcher has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Moves with every word from a lane.
+    pub lanes: u64,
+    /// Moves when rows changed.
+    pub rows: u64,
+}
+
+struct Inner {
+    lanes: BTreeMap<String, LaneStatus>,
+    recent: RecentRows,
+    /// (when, records read by then), oldest first.
+    read: VecDeque<(i64, u64)>,
+    /// Of the window that closed last: the host's clock at that moment − the window's end.
+    close_lag_ms: Option<i64>,
+    closed: Option<EventTime>,
+}
+
+impl StatusHub {
+    /// A hub without lanes. `now` is asked for lags and rates only.
+    pub fn new(about: About, policy: Arc<Policy>, now: Now) -> Self {
+        let inner = Inner {
+            lanes: BTreeMap::new(),
+            recent: RecentRows::new(&policy),
+            read: VecDeque::from([(now(), 0)]),
+            close_lag_ms: None,
+            closed: None,
+        };
+        let started_ms = now();
+        Self { about, policy, now, started_ms, inner: Mutex::new(inner), changed: watch::Sender::default() }
+    }
+
+    /// Says how a lane stands: after each commit, and every second or so while it waits.
+    pub fn lane(&self, status: LaneStatus) {
+        let now = (self.now)();
+        let mut inner = self.lock();
+        inner.lanes.insert(status.lane.clone(), status);
+        let read = inner.lanes.values().map(|l| l.account.read).sum();
+        if inner.read.back().is_none_or(|(at, _)| now - at >= RATE_STEP_MS) {
+            inner.read.push_back((now, read));
+        }
+        while inner.read.len() > 2 && inner.read.front().is_some_and(|(at, _)| now - at > RATE_OVER_MS) {
+            inner.read.pop_front();
+        }
+        let watermark = inner.watermark();
+        let closed = inner.recent.ends().filter(|e| self.is_final(*e, watermark)).max();
+        if closed > inner.closed {
+            inner.closed = closed;
+            inner.close_lag_ms = closed.map(|end| now - end.as_millis());
+        }
+        drop(inner);
+        self.changed.send_modify(|v| v.lanes += 1);
+    }
+
+    /// Says what a committed batch added.
+    pub fn rows(&self, effects: &Effects) {
+        if effects.groups.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        let arrival = inner.arrival().max(effects.progress.arrival);
+        inner.recent.add(effects, arrival);
+        drop(inner);
+        self.changed.send_modify(|v| v.rows += 1);
+    }
+
+    /// Tells when something changed.
+    pub fn watch(&self) -> watch::Receiver<Versions> {
+        self.changed.subscribe()
+    }
+
+    /// What runs here.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The policy that runs here.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The lanes as last told, by name.
+    pub fn lanes(&self) -> Vec<LaneStatus> {
+        self.lock().lanes.values().cloned().collect()
+    }
+
+    fn is_final(&self, end: EventTime, watermark: Option<EventTime>) -> bool {
+        let late = self.policy.spec().late;
+        late.to != LateTo::Accept && watermark.is_some_and(|w| end + late.allowed_lateness <= w)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock; if something did, old numbers are better than a dead page.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn watermark(&self) -> Option<EventTime> {
+        let all_done = self.lanes.values().all(|l| l.state == LaneState::Done);
+        let active = self.lanes.values().filter(|l| all_done || l.state != LaneState::Done);
+        active.map(|l| l.progress.watermark).min().flatten()
+    }
+
+    fn arrival(&self) -> Option<ArrivalTime> {
+        self.lanes.values().filter_map(|l| l.progress.arrival).max()
+    }
+
+    fn event(&self) -> Option<EventTime> {
+        self.lanes.values().filter_map(|l| l.progress.event).max()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use plimsoll_core::wire::effects::{Group, Row, Table};
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// Count and max per key and 10 ms.
+    pub(crate) fn policy() -> Policy {
+        let canonical = concat!(
+            r#"{"v":1,"policy":"test","input":{"format":"json","time":{"field":["ts"],"unit":"ms","unit_check":true},"#,
+            r#""arrival":null,"key":[["k"]],"source":null},"window":{"fixed":{"size":10,"offset":0}},"#,
+            r#""watermark":{"strategy":"max","delay":0,"max_future":null,"future":"quarantine"},"#,
+            r#""late":{"by":"record","allowed_lateness":0,"to":"table"},"#,
+            r#""measures":[{"name":"n","op":"count","field":null},{"name":"top","op":"max","field":["v"]}],"#,
+            r#""limits":{"record_bytes":1048576,"key_bytes":1024,"dead_letter_bytes":65536}}"#,
+        );
+        Policy::from_canonical(canonical.as_bytes()).expect("the test's policy is canonical")
+    }
+
+    pub(crate) fn effects(start: i64, table: Table, rows: &[(&str, i128, i128)]) -> Effects {
+        let row = |(k, n, max): &(&str, i128, i128)| Row {
+            key: format!("[\"{k}\"]").into_bytes(),
+            values: vec![Some(*n), Some(*max)],
+        };
+        Effects {
+            measures: 2,
+            progress: Progress::default(),
+            account: Account::default(),
+            groups: vec![Group {
+                table,
+                start: EventTime::from_millis(start),
+                end: EventTime::from_millis(start + 10),
+                rows: rows.iter().map(row).collect(),
+            }],
+            dead: vec![],
+        }
+    }
+
+    pub(crate) fn hub() -> (Arc<StatusHub>, Arc<AtomicI64>) {
+        let clock = Arc::new(AtomicI64::new(1_000));
+        let about = About { source: "file a.ndjson".into(), store: "sqlite a.db".into(), module: Some([7; 32]) };
+        let now = {
+            let clock = clock.clone();
+            Arc::new(move || clock.load(Ordering::Relaxed))
+        };
+        (Arc::new(StatusHub::new(about, Arc::new(policy()), now)), clock)
+    }
+
+    pub(crate) fn lane(name: &str, watermark: Option<i64>, read: u64) -> LaneStatus {
+        LaneStatus {
+            lane: name.into(),
+            state: LaneState::Running,
+            account: Account { read, counted: read, ..Account::default() },
+            progress: Progress { watermark: watermark.map(EventTime::from_millis), ..Progress::default() },
+            at_ms: 1_000,
+            ..LaneStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_slowest_lane_holds_the_watermark_until_it_is_done() {
+        let (hub, _) = hub();
+        hub.lane(lane("a", Some(30), 1));
+        hub.lane(lane("b", None, 1));
+        assert_eq!(hub.stats().watermark, None, "b has said nothing yet");
+        hub.lane(lane("b", Some(5), 1));
+        assert_eq!(hub.stats().watermark, Some(5));
+        hub.lane(LaneStatus { state: LaneState::Done, ..lane("b", Some(5), 1) });
+        assert_eq!(hub.stats().watermark, Some(30));
+        hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", Some(30), 1) });
+        assert_eq!(hub.stats().watermark, Some(5), "all done: what all of them reached");
+    }
+
+    #[test]
+    fn rate_and_lags_follow_the_clock() {
+        let (hub, clock) = hub();
+        hub.rows(&effects(0, Table::Main, &[("a", 1, 1)]));
+        clock.store(3_000, Ordering::Relaxed);
+        hub.lane(lane("a", Some(10), 500));
+        let s = hub.stats();
+        assert_eq!((s.rate, s.lag.watermark_ms, s.lag.close_ms), (250.0, Some(2_990), Some(2_990)));
+        clock.store(60_000, Ordering::Relaxed);
+        assert_eq!(hub.stats().rate, 0.0, "nothing was read in the last ten seconds");
+    }
+
+    #[test]
+    fn watchers_see_versions_not_queues() {
+        let (hub, _) = hub();
+        let mut seen = hub.watch();
+        for _ in 0..1_000 {
+            hub.lane(lane("a", Some(1), 1));
+        }
+        assert!(seen.has_changed().unwrap());
+        assert_eq!(*seen.borrow_and_update(), Versions { lanes: 1_000, rows: 0 });
+        assert!(!seen.has_changed().unwrap());
+    }
+}

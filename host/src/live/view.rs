@@ -1,0 +1,275 @@
+//! The hub's state as JSON for watchers.
+//!
+//! Invariants
+//! - Times are integers of milliseconds since the epoch (UTC). An integer beyond 2^53 is written as text, since a
+//!   browser's numbers end there; everything else is a number.
+//! - Lists are bounded: at most [`LANES_SHOWN`] lanes, and windows as `recent` shows them.
+
+use super::{LaneState, LaneStatus, RecentRows, StatusHub};
+use plimsoll_core::policy::Op;
+use plimsoll_core::time::{ArrivalTime, EventTime};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Lanes that are listed one by one; the rest is in the totals.
+pub const LANES_SHOWN: usize = 64;
+
+/// What runs here, said once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The source, for people.
+    pub source: String,
+    /// The store, for people.
+    pub store: String,
+    /// SHA-256 of the module; `None` for the native engine.
+    pub module: Option<[u8; 32]>,
+}
+
+/// Totals and lanes at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// The host's clock.
+    pub now: i64,
+    /// Of all lanes: the most alarming state.
+    pub state: &'static str,
+    /// Why, where it should not be so.
+    pub reason: Option<String>,
+    /// Records by class, since the process started.
+    pub account: AccountView,
+    /// Records per second over the last ten seconds.
+    pub rate: f64,
+    /// The policy's watermark.
+    pub watermark: Option<i64>,
+    /// Greatest arrival time of all lanes.
+    pub arrival: Option<i64>,
+    /// Greatest event time of all lanes.
+    pub event: Option<i64>,
+    /// How far behind.
+    pub lag: Lags,
+    /// Rows written to the store since the process started.
+    pub rows_written: u64,
+    /// The first lanes by name.
+    pub lanes: Vec<LaneView>,
+    /// How many lanes there are.
+    pub lanes_total: usize,
+}
+
+/// How far behind, in milliseconds. `None`: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lags {
+    /// Reading behind the source's tip, as the source says: the slowest lane.
+    pub read_ms: Option<u64>,
+    /// Now − the last sign of life (commit, or a look that found nothing new): the slowest lane that is not done.
+    pub commit_ms: Option<i64>,
+    /// Now − watermark.
+    pub watermark_ms: Option<i64>,
+    /// Of the window that closed last: the moment it closed − its end.
+    pub close_ms: Option<i64>,
+}
+
+/// One lane.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaneView {
+    /// Short name.
+    pub name: String,
+    /// What it is doing.
+    pub state: &'static str,
+    /// Why it stands still, where it should not.
+    pub reason: Option<String>,
+    /// Last committed batch.
+    pub n: u64,
+    /// Last committed position.
+    pub position: Option<String>,
+    /// Its watermark.
+    pub watermark: Option<i64>,
+    /// Records read since the process started.
+    pub read: u64,
+    /// Behind the source's tip.
+    pub behind_ms: Option<u64>,
+}
+
+/// `Account` with its reasons by name.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct AccountView(plimsoll_core::account::Account);
+
+impl AccountView {
+    /// The account itself.
+    pub fn account(&self) -> &plimsoll_core::account::Account {
+        &self.0
+    }
+}
+
+impl StatusHub {
+    /// What does not change while the process lives, as the page's `hello`.
+    pub fn hello(&self) -> Value {
+        let spec = self.policy.spec();
+        let op = |o| match o {
+            Op::Count => "count",
+            Op::Sum => "sum",
+            Op::Min => "min",
+            Op::Max => "max",
+            // An operation that this page does not know yet is shown by its values alone.
+            _ => "",
+        };
+        let name = |path: &Vec<String>| path.last().cloned().unwrap_or_default();
+        let measures: Vec<Value> = spec.measures.iter().map(|m| json!({ "name": m.name, "op": op(m.op) })).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "module": self.about.module.map(|d| hex(&d)),
+            "policy": {
+                "name": spec.policy,
+                "sha256": hex(self.policy.digest()),
+                "keys": spec.input.key.iter().map(name).collect::<Vec<_>>(),
+                "measures": measures,
+                "weight": RecentRows::new(&self.policy).weight(),
+            },
+            "source": self.about.source,
+            "store": self.about.store,
+            "started": self.started_ms,
+        })
+    }
+
+    /// Totals and lanes now.
+    pub fn stats(&self) -> Stats {
+        let now = (self.now)();
+        let inner = self.lock();
+        let mut account = AccountView::default();
+        for l in inner.lanes.values() {
+            account.0.add(&l.account);
+        }
+        let active = || inner.lanes.values().filter(|l| l.state != LaneState::Done);
+        // The alarming ones first: a halted lane must not hide behind running ones.
+        let worst = inner.lanes.values().max_by_key(|l| alarm(&l.state));
+        let watermark = inner.watermark().map(EventTime::as_millis);
+        // The sample from ten seconds ago, or the oldest: between two samples nothing is made up.
+        let base = inner.read.iter().rev().find(|(at, _)| now - at >= super::RATE_OVER_MS).or(inner.read.front());
+        let rate = base
+            .filter(|(at, _)| now > *at)
+            .map_or(0.0, |(at, read)| account.0.read.saturating_sub(*read) as f64 * 1_000.0 / (now - at) as f64);
+        Stats {
+            now,
+            state: worst.map_or("starting", |l| l.state.name()),
+            reason: worst.and_then(|l| l.state.reason()).map(String::from),
+            rate: (rate * 10.0).round() / 10.0,
+            watermark,
+            arrival: inner.arrival().map(ArrivalTime::as_millis),
+            event: inner.event().map(EventTime::as_millis),
+            lag: Lags {
+                read_ms: active().filter_map(|l| l.behind_ms).max(),
+                commit_ms: active().map(|l| now - l.at_ms).max(),
+                watermark_ms: watermark.map(|w| now.saturating_sub(w)),
+                close_ms: inner.close_lag_ms,
+            },
+            rows_written: inner.lanes.values().map(|l| l.rows_written).sum(),
+            lanes: inner.lanes.values().take(LANES_SHOWN).map(lane_view).collect(),
+            lanes_total: inner.lanes.len(),
+            account,
+        }
+    }
+
+    /// The last windows and their greatest rows.
+    pub fn windows(&self) -> Value {
+        let inner = self.lock();
+        let watermark = inner.watermark();
+        let shown = inner.recent.shown();
+        drop(inner);
+        let row = |(key, values): (Vec<u8>, Vec<Option<i128>>)| json!({ "key": key_texts(&key), "values": values.into_iter().map(integer).collect::<Vec<_>>() });
+        let windows = shown.into_iter().map(|w| {
+            json!({
+                "start": w.start.as_millis(),
+                "end": w.end.as_millis(),
+                "state": if self.is_final(w.end, watermark) { "final" } else { "provisional" },
+                "keys": w.keys,
+                "keys_beyond": w.keys_beyond,
+                "total": integer(Some(w.total)),
+                "late": integer(Some(w.late)),
+                "rows": w.rows.into_iter().map(row).collect::<Vec<_>>(),
+            })
+        });
+        Value::Array(windows.collect())
+    }
+}
+
+fn alarm(state: &LaneState) -> u8 {
+    match state {
+        LaneState::Done => 0,
+        LaneState::Starting => 1,
+        LaneState::Idle => 2,
+        LaneState::Running => 3,
+        LaneState::Paused(_) => 4,
+        LaneState::Halted(_) => 5,
+    }
+}
+
+fn lane_view(l: &LaneStatus) -> LaneView {
+    LaneView {
+        name: l.lane.clone(),
+        state: l.state.name(),
+        reason: l.state.reason().map(String::from),
+        n: l.n,
+        position: l.position.as_ref().map(|p| p.0.clone()),
+        watermark: l.progress.watermark.map(EventTime::as_millis),
+        read: l.account.read,
+        behind_ms: l.behind_ms,
+    }
+}
+
+/// A key's values as they are shown: texts as they are, everything else as JSON.
+fn key_texts(key: &[u8]) -> Vec<String> {
+    let text = |v: Value| match v {
+        Value::String(s) => s,
+        other => other.to_string(),
+    };
+    match serde_json::from_slice(key) {
+        Ok(Value::Array(values)) => values.into_iter().map(text).collect(),
+        _ => vec![String::from_utf8_lossy(key).into_owned()],
+    }
+}
+
+/// A number where JS holds it exactly, else its digits.
+fn integer(v: Option<i128>) -> Value {
+    const EXACT: i128 = (1 << 53) - 1;
+    match v {
+        None => Value::Null,
+        Some(v) if (-EXACT..=EXACT).contains(&v) => Value::from(v as i64),
+        Some(v) => Value::from(v.to_string()),
+    }
+}
+
+/// Bytes as lower-case hexadecimal text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::tests::{effects, hub, lane};
+    use plimsoll_core::wire::effects::Table;
+
+    #[test]
+    fn a_window_is_final_exactly_when_the_watermark_reached_its_end() {
+        let (hub, _) = hub();
+        hub.rows(&effects(0, Table::Main, &[("a", 1, 1 << 60)]));
+        let state = || hub.windows()[0]["state"].as_str().map(String::from);
+        hub.lane(lane("a", Some(9), 1));
+        assert_eq!(state().as_deref(), Some("provisional"));
+        hub.lane(lane("a", Some(10), 1));
+        assert_eq!(state().as_deref(), Some("final"));
+        let row = &hub.windows()[0]["rows"][0];
+        assert_eq!(row["values"], json!([1, (1i64 << 60).to_string()]), "exact beyond 2^53");
+        assert_eq!(row["key"], json!(["a"]));
+    }
+
+    #[test]
+    fn the_most_alarming_lane_names_the_state() {
+        let (hub, _) = hub();
+        assert_eq!(hub.stats().state, "starting");
+        hub.lane(lane("b", None, 1));
+        hub.lane(LaneStatus { state: LaneState::Paused("21 records in a row trapped".into()), ..lane("a", None, 1) });
+        let s = hub.stats();
+        assert_eq!((s.state, s.reason.as_deref()), ("paused", Some("21 records in a row trapped")));
+        assert_eq!((s.lanes_total, s.account.account().read), (2, 2));
+    }
+}
