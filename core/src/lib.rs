@@ -20,6 +20,7 @@ pub mod account;
 pub mod decode;
 pub mod engine;
 pub mod json;
+pub mod lane;
 pub mod policy;
 pub mod rows;
 pub mod time;
