@@ -26,7 +26,7 @@ pub use error::{ScanError, ScanErrorKind};
 pub use escape::{unescape, write_escaped};
 
 use alloc::vec::Vec;
-use keys::{KeyId, Keys, Target};
+use keys::{Found, KeyId, Keys, Target};
 use text::Text;
 
 /// Bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end. The
@@ -117,9 +117,8 @@ impl Scanner {
     /// A scanner for these paths, whose values come in this order: `["a", "b"]` is `{"a": {"b": ...}}`.
     ///
     /// # Panics
-    /// If a path is empty, equals another one, or is the start of another one; or if there are more than 60,000 names.
+    /// If a path is empty, equals another one, or is the start of another one; or if there are more than about 65,000 names.
     pub fn new<P: AsRef<[S]>, S: AsRef<str>>(paths: &[P]) -> Scanner {
-        assert!(paths.len() <= 60_000, "at most 60,000 wanted paths, got {}", paths.len());
         let mut keys = Keys::new();
         let mut nodes = alloc::vec![Node { root: keys.add_root(0), path: 0, seen: 0 }];
         // Known names by node: what has been added so far.
@@ -156,7 +155,8 @@ impl Scanner {
     /// newline from the error or from `at`: both are the same one.
     ///
     /// # Panics
-    /// If the padding is missing, the number of slots is not that of the paths, or `end` exceeds 32 bits.
+    /// If the padding is missing or not zero, the number of slots is not that of the paths, `at` lies behind `end`, or
+    /// `end` exceeds 32 bits.
     pub fn scan(
         &mut self,
         buf: &[u8],
@@ -166,6 +166,7 @@ impl Scanner {
         slots: &mut [Slot],
     ) -> Result<usize, ScanError> {
         assert!(slots.len() == self.paths, "{} paths, but {} slots", self.paths, slots.len());
+        assert!(at <= end, "the record starts at {at}, behind the data's end at {end}");
         let text = Text::new(buf, end, framing);
         slots.fill(Slot::Missing);
         self.scan += 1;
@@ -176,7 +177,7 @@ impl Scanner {
         if found != b'{' {
             let kind =
                 if text.is_end(start, found) { ScanErrorKind::Truncated } else { ScanErrorKind::NotAnObject { found } };
-            return Err(kind.at(start.min(end)));
+            return Err(kind.at(start));
         }
         let mut high = 0;
         let close = self.object(text, 0, start, 1, slots, &mut high)?;
@@ -203,69 +204,101 @@ impl Scanner {
         slots: &mut [Slot],
         high: &mut u64,
     ) -> Result<usize, ScanError> {
+        let start = at;
         let mut previous = self.nodes[usize::from(node)].root;
-        // A predicted key is compared with the byte before it, which is a comma but for the first key.
+        let mut expected = self.keys.after(previous);
+        // Keys are compared together with the byte before them, which is a comma but for the first key.
         let mut flip = u64::from(b'{' ^ b',');
+        let mut seen = 0;
         loop {
-            let target;
-            if let Some((id, wanted, after)) = self.keys.expected(previous, text, at, flip) {
-                (previous, target, at) = (id, wanted, after);
+            let found = if let Some(found) = self.keys.expect(expected, text, at, flip) {
+                found
+            } else if text.byte(at) == b'}' {
+                *high |= seen;
+                return Ok(at + 1);
+            } else if text.byte(at + 1) == b' '
+                && text.byte(at) == b','
+                && let Some(found) = self.keys.expect(expected, text, at + 1, u64::from(b' ' ^ b','))
+            {
+                found
             } else {
-                // `at` is at the opening brace, or just after a value.
-                let first = flip != 0;
-                if !first && text.byte(at) == b'}' {
-                    return Ok(at + 1);
+                match self.key(text, node, previous, at, at == start, high)? {
+                    Next::Key(found) => found,
+                    Next::End(after) => {
+                        *high |= seen;
+                        return Ok(after);
+                    }
                 }
-                match self.key(text, node, previous, at, first, high)? {
-                    Next::Key(id, wanted, after) => (previous, target, at) = (id, wanted, after),
-                    Next::End(after) => return Ok(after),
-                }
-            }
+            };
+            (previous, expected, at) = (found.key, found.next, found.value);
             flip = 0;
 
-            let start = at;
-            let value;
-            match text.byte(at) {
+            let mut word = text.word(at);
+            if word as u8 == b' ' {
+                at += 1;
+                word = text.word(at);
+            }
+            match word as u8 {
                 b'"' => {
-                    let (close, escaped) = text.string(at + 1, high)?;
-                    value = Slot::Str { start: at as u32 + 1, end: close as u32, escaped };
+                    let (close, escaped) = text.string(at + 1, &mut seen)?;
+                    let value = Slot::Str { start: at as u32 + 1, end: close as u32, escaped };
+                    self.keep(found.target, value, text, at, slots)?;
                     at = close + 1;
                 }
-                b'0'..=b'9' | b'-' => (value, at) = text.number(at)?,
-                _ => (value, at) = self.other_value(text, target, at, depth, slots, high)?,
-            }
-            match target {
-                Target::Skip => {}
-                Target::Slot(path) => {
-                    let slot = &mut slots[usize::from(path)];
-                    if *slot != Slot::Missing {
-                        return Err(ScanErrorKind::DuplicateField(path).at(text.spaces(start)));
-                    }
-                    *slot = value;
+                b'0'..=b'9' if let Some((value, after)) = text.plain_integer(at, word) => {
+                    self.keep(found.target, Slot::Int(value), text, at, slots)?;
+                    at = after;
                 }
-                Target::Node(child) => {
-                    let child = &mut self.nodes[usize::from(child)];
-                    if child.seen == self.scan {
-                        return Err(ScanErrorKind::DuplicateField(child.path).at(text.spaces(start)));
-                    }
-                    child.seen = self.scan;
+                _ => {
+                    let (value, after) = self.other_value(text, found.target, at, depth, slots, high)?;
+                    self.keep(found.target, value, text, at, slots)?;
+                    at = after;
                 }
             }
         }
     }
 
-    /// What comes after a value or an opening brace, where it is not the expected key without white space before it.
+    /// Fills the slot of a value that starts at `at` or after white space there.
+    #[inline(always)]
+    fn keep(
+        &mut self,
+        target: Target,
+        value: Slot,
+        text: Text<'_>,
+        at: usize,
+        slots: &mut [Slot],
+    ) -> Result<(), ScanError> {
+        match target {
+            Target::Skip => {}
+            Target::Slot(path) => {
+                let slot = &mut slots[usize::from(path)];
+                if !matches!(slot, Slot::Missing) {
+                    return Err(ScanErrorKind::DuplicateField(path).at(text.spaces(at)));
+                }
+                *slot = value;
+            }
+            Target::Node(child) => {
+                let child = &mut self.nodes[usize::from(child)];
+                if child.seen == self.scan {
+                    return Err(ScanErrorKind::DuplicateField(child.path).at(text.spaces(at)));
+                }
+                child.seen = self.scan;
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes after a value or an opening brace, where it is not the expected key as it is usually written.
     #[inline(never)]
     fn key(
         &mut self,
         text: Text<'_>,
         node: u16,
         previous: KeyId,
-        at: usize,
+        mut at: usize,
         first: bool,
         high: &mut u64,
     ) -> Result<Next, ScanError> {
-        let mut at = at;
         if !first {
             at = text.spaces(at);
             match text.byte(at) {
@@ -278,11 +311,10 @@ impl Scanner {
         if first && text.byte(at) == b'}' {
             return Ok(Next::End(at + 1));
         }
-        let (id, target, at) = self.keys.read(node, previous, text, at, high)?;
-        Ok(Next::Key(id, target, at))
+        Ok(Next::Key(self.keys.read(node, previous, text, at, high)?))
     }
 
-    /// A value that is neither a string nor a number right after its colon.
+    /// A value that is neither a string nor a plain integer.
     #[inline(never)]
     fn other_value(
         &mut self,
@@ -308,8 +340,7 @@ impl Scanner {
 
 /// What stands where a key was expected.
 enum Next {
-    /// A key: after which one to expect the next, what to do with its value, where the value starts.
-    Key(KeyId, Target, usize),
+    Key(Found),
     /// The object's end, and the index after it.
     End(usize),
 }

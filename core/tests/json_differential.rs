@@ -12,9 +12,11 @@
 
 use plimsoll_core::json::{DEPTH_MAX, Framing, PADDING, ScanError, ScanErrorKind as Kind, Scanner, Slot, unescape};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 /// The wanted paths. The generator draws its names from few letters, so that they are met often.
 const PATHS: [&[&str]; 7] = [
@@ -344,8 +346,21 @@ fn check(data: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` for a run that was seen before.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 5_000;
+    }
+    if let RngSeed::Random = config.rng_seed {
+        config.rng_seed = RngSeed::Fixed(RandomState::new().hash_one(0));
+    }
+    println!("seed: {:?}; repeat with PROPTEST_RNG_SEED", config.rng_seed);
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn documents(data in document()) {

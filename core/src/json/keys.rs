@@ -13,7 +13,7 @@
 //! Not here: the meaning of the value (`json`).
 
 use super::text::Text;
-use super::{ScanError, escape};
+use super::{PADDING, ScanError, escape};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -32,8 +32,9 @@ pub(super) enum Target {
 pub(super) type KeyId = u16;
 
 const NONE: KeyId = KeyId::MAX;
-/// Bytes of `,"name":` that are compared, hence at most this many, whatever the key. No more than `PADDING`.
+/// How many bytes of `,"name":` there may be. All of them are loaded, wherever in the data the key may stand.
 const PATTERN: usize = 32;
+const _: () = assert!(PATTERN <= PADDING);
 /// The longest name that is learnt: `PATTERN` without comma, quotes and colon.
 const NAME_MAX: usize = PATTERN - 4;
 /// Names that may be learnt before all of them are forgotten. Records with more fields than that are read, a little
@@ -54,6 +55,18 @@ pub(super) struct Keys {
     long: Vec<(u16, Box<str>, Target)>,
     /// An unescaped name, and padding.
     scratch: Vec<u8>,
+}
+
+/// A key of the document.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    /// The key that the next one comes after.
+    pub(super) key: KeyId,
+    pub(super) target: Target,
+    /// Where its value starts, white space allowed.
+    pub(super) value: usize,
+    /// The key that is expected next.
+    pub(super) next: KeyId,
 }
 
 struct Key {
@@ -94,7 +107,6 @@ impl Keys {
     }
 
     fn push(&mut self, key: Key) -> KeyId {
-        assert!(self.entries.len() < usize::from(NONE) - LEARNT_MAX, "too many wanted fields");
         self.entries.push(key);
         (self.entries.len() - 1) as KeyId
     }
@@ -102,6 +114,11 @@ impl Keys {
     /// All wanted keys are there.
     pub(super) fn freeze(&mut self) {
         self.fixed = self.entries.len();
+        assert!(
+            self.fixed + LEARNT_MAX <= usize::from(NONE),
+            "too many wanted names: {} with their objects",
+            self.fixed
+        );
         self.table = alloc::vec![NONE; (2 * (self.fixed + LEARNT_MAX)).next_power_of_two()].into();
         self.forget();
     }
@@ -132,38 +149,30 @@ impl Keys {
         }
     }
 
-    /// The key that is expected after `previous`, if it is there: `at` is just before its opening quote. `flip` turns
-    /// the byte at `at` into a comma.
+    /// What is expected after `previous`.
     #[inline(always)]
-    pub(super) fn expected(
-        &self,
-        previous: KeyId,
-        text: Text<'_>,
-        at: usize,
-        flip: u64,
-    ) -> Option<(KeyId, Target, usize)> {
-        let id = self.entries.get(usize::from(previous))?.next[0];
-        let key = self.entries.get(usize::from(id))?;
-        key.is_at(text, at, flip).then(|| (id, key.target, at + key.name.len + 4))
+    pub(super) fn after(&self, previous: KeyId) -> KeyId {
+        self.entries[usize::from(previous)].next[0]
+    }
+
+    /// The expected key, if it is there: `at` is just before its opening quote, and `flip` turns the byte at `at` into a
+    /// comma.
+    #[inline(always)]
+    pub(super) fn expect(&self, expected: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
+        let key = self.entries.get(usize::from(expected))?;
+        let found = Found { key: expected, target: key.target, value: at + key.name.len + 4, next: key.next[0] };
+        key.is_at(text, at, flip).then_some(found)
     }
 
     /// The same for the key that was expected before that, which becomes the expected one.
-    fn expected_else(
-        &mut self,
-        previous: KeyId,
-        text: Text<'_>,
-        at: usize,
-        flip: u64,
-    ) -> Option<(KeyId, Target, usize)> {
-        let id = self.entries[usize::from(previous)].next[1];
-        let key = self.entries.get(usize::from(id))?;
-        let found = key.is_at(text, at, flip).then(|| (id, key.target, at + key.name.len + 4))?;
+    fn expect_other(&mut self, previous: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
+        let other = self.entries[usize::from(previous)].next[1];
+        let found = self.expect(other, text, at, flip)?;
         self.entries[usize::from(previous)].next.swap(0, 1);
         Some(found)
     }
 
-    /// Reads the key whose opening quote is at `quote`, expected or not, and its colon; learns it. The answer is the key
-    /// after which to expect the next one, what to do with the value, and where the value starts (white space allowed).
+    /// Reads the key whose opening quote is at `quote`, expected or not, and its colon; learns it.
     #[inline(never)]
     pub(super) fn read(
         &mut self,
@@ -172,30 +181,33 @@ impl Keys {
         text: Text<'_>,
         quote: usize,
         high: &mut u64,
-    ) -> Result<(KeyId, Target, usize), ScanError> {
+    ) -> Result<Found, ScanError> {
         if text.byte(quote) != b'"' {
             return Err(text.unexpected(quote, "a field name in quotes"));
         }
         // There is a byte before each key: a brace, a comma or white space.
         let flip = u64::from(text.byte(quote - 1) ^ b',');
-        if let Some(found) = self.expected(previous, text, quote - 1, flip) {
+        if let Some(found) = self.expect_other(previous, text, quote - 1, flip) {
             return Ok(found);
         }
-        if let Some(found) = self.expected_else(previous, text, quote - 1, flip) {
+        if let Some(found) = self.expect(self.after(previous), text, quote - 1, flip) {
             return Ok(found);
         }
         let (close, escaped) = text.string(quote + 1, high)?;
-        let at = super::skip::colon(text, close + 1)?;
+        let value = super::skip::colon(text, close + 1)?;
         let raw = &text.data()[quote + 1..close];
-        let (id, target) =
+        let (key, target) =
             if escaped { self.find_escaped(node, raw)? } else { self.find_or_learn(node, raw, text, quote + 1) };
-        let Some(id) = id else { return Ok((previous, target, at)) };
+        // A key that is not in the table leaves the expectation where it is.
+        let Some(key) = key else { return Ok(Found { key: previous, target, value, next: self.after(previous) }) };
         // Only the plain spelling is compared later on.
         if !escaped {
             let next = &mut self.entries[usize::from(previous)].next;
-            *next = [id, next[0]];
+            if next[0] != key {
+                *next = [key, next[0]];
+            }
         }
-        Ok((id, target, at))
+        Ok(Found { key, target, value, next: self.after(key) })
     }
 
     fn find_or_learn(&mut self, node: u16, raw: &[u8], text: Text<'_>, start: usize) -> (Option<KeyId>, Target) {
@@ -277,8 +289,15 @@ impl Key {
     #[inline(always)]
     fn is_at(&self, text: Text<'_>, at: usize, flip: u64) -> bool {
         let differs = |i: usize, word: u64| (word ^ self.pattern[i]) & self.mask[i];
-        let start = differs(0, text.word(at) ^ flip) | differs(1, text.word(at + 8));
-        start == 0 && (self.name.len <= 12 || differs(2, text.word(at + 16)) | differs(3, text.word(at + 24)) == 0)
+        let [a, b] = text.words(at);
+        if differs(0, a ^ flip) | differs(1, b) != 0 {
+            return false;
+        }
+        if self.name.len <= 12 {
+            return true;
+        }
+        let [c, d] = text.words(at + 16);
+        differs(2, c) | differs(3, d) == 0
     }
 }
 

@@ -40,16 +40,22 @@ impl<'a> Text<'a> {
 
     #[inline(always)]
     pub(super) fn byte(self, at: usize) -> u8 {
-        self.padded.get(at).copied().unwrap_or(0)
+        self.padded[at]
     }
 
     /// The eight bytes from `at`, the first in the lowest place.
     #[inline(always)]
     pub(super) fn word(self, at: usize) -> u64 {
-        match self.padded.get(at..).and_then(|rest| rest.first_chunk()) {
-            Some(bytes) => u64::from_le_bytes(*bytes),
-            None => 0,
-        }
+        self.words::<1>(at)[0]
+    }
+
+    /// `N` words from `at`, at most `PADDING` bytes.
+    #[inline(always)]
+    pub(super) fn words<const N: usize>(self, at: usize) -> [u64; N] {
+        // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
+        let at = at & (usize::MAX >> 1);
+        let bytes = &self.padded[at..at + 8 * N];
+        core::array::from_fn(|i| u64::from_le_bytes(*bytes[8 * i..].first_chunk().expect("eight bytes")))
     }
 
     /// The index of the first byte from `at` on that is not white space inside a document.
@@ -135,62 +141,53 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The number that starts at `start` with a digit or a minus sign, and the index after it.
+    /// The usual integer at `at`, and the index after it: one to fifteen digits, then a comma or a brace. `word` is the one
+    /// at `at` and starts with a digit. `None` says nothing but that `number` must look.
     #[inline(always)]
+    pub(super) fn plain_integer(self, at: usize, word: u64) -> Option<(i64, usize)> {
+        let digits = word ^ (0x30 * ONES);
+        let (magnitude, after, next) = match first(not_digits(digits)) {
+            // A zero does not lead other digits.
+            2.. if digits & 0xff == 0 => return None,
+            8.. => {
+                let word = self.word(at + 8);
+                let more = word ^ (0x30 * ONES);
+                let count = first(not_digits(more));
+                if count == 8 {
+                    return None;
+                }
+                const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+                let low = eight_digits(more.unbounded_shl(64 - 8 * count as u32));
+                (eight_digits(digits) * POWERS[count & 7] + low, at + 8 + count, word >> (8 * count))
+            }
+            count => (eight_digits(digits << (64 - 8 * count)), at + count, word >> (8 * count)),
+        };
+        matches!(next as u8, b',' | b'}').then_some((magnitude as i64, after))
+    }
+
+    /// The number that starts at `start` with a digit or a minus sign, and the index after it.
+    #[inline(never)]
     pub(super) fn number(self, start: usize) -> Result<(Slot, usize), ScanError> {
         let negative = self.byte(start) == b'-';
         let digits = start + usize::from(negative);
-        let word = self.word(digits) ^ (0x30 * ONES);
-        let others = not_digits(word);
-        let (magnitude, at) = if others != 0 {
-            let count = first(others);
-            // A zero may not lead other digits, and there must be a digit.
-            if count == 0 || (count > 1 && word & 0xff == 0) {
-                return Err(self.bad_number(digits));
-            }
-            (eight_digits(word << (64 - 8 * count)), digits + count)
-        } else {
-            if word & 0xff == 0 {
-                return Err(self.bad_number(digits));
-            }
-            let word_2 = self.word(digits + 8) ^ (0x30 * ONES);
-            let others_2 = not_digits(word_2);
-            if others_2 == 0 {
-                return self.long_number(start, digits);
-            }
-            let count = first(others_2);
-            const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
-            let low = eight_digits(word_2.unbounded_shl(64 - 8 * count as u32));
-            (eight_digits(word) * POWERS[count & 7] + low, digits + 8 + count)
-        };
-        if matches!(self.byte(at), b'.' | b'e' | b'E') {
-            return self.fraction(start, at);
-        }
-        // Fewer than 16 digits: no overflow.
-        let magnitude = magnitude as i64;
-        Ok((Slot::Int(if negative { -magnitude } else { magnitude }), at))
-    }
-
-    /// A number of 16 digits or more.
-    #[inline(never)]
-    fn long_number(self, start: usize, digits: usize) -> Result<(Slot, usize), ScanError> {
-        let negative = digits > start;
-        let mut at = digits;
-        // What saturates is outside i64, and stays outside.
-        let mut magnitude = 0u64;
-        while let digit @ b'0'..=b'9' = self.byte(at) {
-            magnitude = magnitude.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-            at += 1;
+        let at = self.digits(digits)?;
+        if self.byte(digits) == b'0' && at > digits + 1 {
+            return Err(ScanErrorKind::BadNumber.at(digits));
         }
         if matches!(self.byte(at), b'.' | b'e' | b'E') {
             return self.fraction(start, at);
         }
-        let value = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
+        let mut value = None;
+        // More digits are certainly outside i64, and so many fit u64.
+        if at - digits <= 19 {
+            let add = |sum: u64, digit: &u8| 10 * sum + u64::from(digit - b'0');
+            let magnitude = self.padded[digits..at].iter().fold(0, add);
+            value = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
+        }
         Ok((value.map_or(Slot::Number { start: start as u32, end: at as u32 }, Slot::Int), at))
     }
 
     /// The rest of a number after its integer part.
-    #[inline(never)]
     fn fraction(self, start: usize, mut at: usize) -> Result<(Slot, usize), ScanError> {
         if self.byte(at) == b'.' {
             at = self.digits(at + 1)?;
@@ -256,7 +253,7 @@ fn not_digits(word: u64) -> u64 {
     (word.wrapping_add(0x76 * ONES) | word) & HIGHS
 }
 
-/// Which byte the lowest set bit is in.
+/// Which byte the lowest set bit is in; 8 if there is none.
 #[inline(always)]
 fn first(bits: u64) -> usize {
     (bits.trailing_zeros() / 8) as usize
