@@ -221,6 +221,8 @@ impl Scanner {
                 && let Some(found) = self.keys.expect(expected, text, at + 1, u64::from(b' ' ^ b','))
             {
                 found
+            } else if let Some(found) = self.keys.expect_other(previous, text, at, flip) {
+                found
             } else {
                 match self.key(text, node, previous, at, at == start, high)? {
                     Next::Key(found) => found,
