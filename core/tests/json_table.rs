@@ -5,7 +5,6 @@
 use plimsoll_core::json::{
     DEPTH_MAX, Framing, PADDING, ScanError, ScanErrorKind as Kind, Scanner, Slot, unescape, write_escaped,
 };
-use std::time::{Duration, Instant};
 
 fn padded(data: &[u8]) -> Vec<u8> {
     let mut buf = data.to_vec();
@@ -305,10 +304,9 @@ fn depth() {
     }
 }
 
-/// Sizes at which anything quadratic would take hours; the limit is generous since machines differ.
+/// Sizes at which anything quadratic would take hours.
 #[test]
 fn ten_megabytes() {
-    let start = Instant::now();
     let size = 10 << 20;
     for body in [
         format!("\"{}\"", "x".repeat(size)),
@@ -327,7 +325,6 @@ fn ten_megabytes() {
     let names: String = (0..size / 16).map(|i| format!("\"{i}\":0,")).collect();
     assert_eq!(a(&format!("{{{names}\"a\":1}}")), Slot::Int(1));
     assert_eq!(refusal(&vec![b'{'; size]).0, unexpected(b'{', "a field name in quotes"));
-    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 #[test]
