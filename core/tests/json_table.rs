@@ -268,6 +268,39 @@ fn names_of_every_kind() {
     }
 }
 
+/// A name that JSON can only write with escapes is not expected in any other spelling.
+#[test]
+fn names_that_need_escapes_are_refused_raw() {
+    for (name, spelt) in [("a\":\"b", r#"a\":\"b"#), ("\"", r#"\""#), ("\n", r"\n"), ("\\", r"\u005c")] {
+        let mut scanner = Scanner::new(&[[name]]);
+        let mut scan = |spelt: &str| {
+            let data = format!("{{\"x\":0,\"{spelt}\":1}}");
+            let mut slots = [Slot::Missing];
+            scanner.scan(&padded(data.as_bytes()), 0, data.len(), Framing::Whole, &mut slots).map(|_| slots[0])
+        };
+        for _ in 0..2 {
+            assert_eq!(scan(spelt), Ok(Slot::Int(1)), "{name:?}");
+            assert!(scan(name).is_err(), "{name:?}");
+        }
+    }
+}
+
+/// So many objects with the same names that they meet in the table.
+#[test]
+fn the_same_names_in_many_objects() {
+    let outer: Vec<String> = (0..500).map(|i| format!("o{i}")).collect();
+    let paths: Vec<Vec<&str>> = outer.iter().enumerate().map(|(i, name)| vec![name, ["x", "y"][i % 2]]).collect();
+    let fields: Vec<String> = (0..500).map(|i| format!("\"o{i}\":{{\"y\":{i},\"x\":-{i}}}")).collect();
+    let data = format!("{{{}}}", fields.join(","));
+    let mut scanner = Scanner::new(&paths);
+    for _ in 0..3 {
+        let mut slots = vec![Slot::Missing; 500];
+        scanner.scan(&padded(data.as_bytes()), 0, data.len(), Framing::Line, &mut slots).unwrap();
+        let want: Vec<Slot> = (0..500).map(|i| Slot::Int(if i % 2 == 0 { -i } else { i })).collect();
+        assert_eq!(slots, want);
+    }
+}
+
 /// More names than are ever learnt, in one record and over many, while the wanted ones stay found.
 #[test]
 fn names_without_end() {
