@@ -12,7 +12,7 @@
 //! - What is accepted is exactly RFC 8259 in UTF-8, with three refusals of our own: more than `DEPTH_MAX` levels, a wanted
 //!   field that is there twice, and a document that is no object.
 //! - What was learnt from earlier records never changes an answer.
-//! - No input panics, and the time is linear in the record's length. No allocation but for new or escaped names.
+//! - No input panics, and the time is linear in the record's length. No allocation but when a new name is learnt.
 //!
 //! Not here: what a value means to a policy (`engine`), reading policies (`policy`).
 
@@ -220,8 +220,6 @@ impl Scanner {
                 && text.byte(at) == b','
                 && let Some(found) = self.keys.expect(expected, text, at + 1, u64::from(b' ' ^ b','))
             {
-                found
-            } else if let Some(found) = self.keys.expect_other(previous, text, at, flip) {
                 found
             } else {
                 match self.key(text, node, previous, at, at == start, high)? {

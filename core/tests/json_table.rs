@@ -5,6 +5,7 @@
 use plimsoll_core::json::{
     DEPTH_MAX, Framing, PADDING, ScanError, ScanErrorKind as Kind, Scanner, Slot, unescape, write_escaped,
 };
+use std::time::{Duration, Instant};
 
 fn padded(data: &[u8]) -> Vec<u8> {
     let mut buf = data.to_vec();
@@ -268,39 +269,6 @@ fn names_of_every_kind() {
     }
 }
 
-/// A name that JSON can only write with escapes is not expected in any other spelling.
-#[test]
-fn names_that_need_escapes_are_refused_raw() {
-    for (name, spelt) in [("a\":\"b", r#"a\":\"b"#), ("\"", r#"\""#), ("\n", r"\n"), ("\\", r"\u005c")] {
-        let mut scanner = Scanner::new(&[[name]]);
-        let mut scan = |spelt: &str| {
-            let data = format!("{{\"x\":0,\"{spelt}\":1}}");
-            let mut slots = [Slot::Missing];
-            scanner.scan(&padded(data.as_bytes()), 0, data.len(), Framing::Whole, &mut slots).map(|_| slots[0])
-        };
-        for _ in 0..2 {
-            assert_eq!(scan(spelt), Ok(Slot::Int(1)), "{name:?}");
-            assert!(scan(name).is_err(), "{name:?}");
-        }
-    }
-}
-
-/// So many objects with the same names that they meet in the table.
-#[test]
-fn the_same_names_in_many_objects() {
-    let outer: Vec<String> = (0..500).map(|i| format!("o{i}")).collect();
-    let paths: Vec<Vec<&str>> = outer.iter().enumerate().map(|(i, name)| vec![name, ["x", "y"][i % 2]]).collect();
-    let fields: Vec<String> = (0..500).map(|i| format!("\"o{i}\":{{\"y\":{i},\"x\":-{i}}}")).collect();
-    let data = format!("{{{}}}", fields.join(","));
-    let mut scanner = Scanner::new(&paths);
-    for _ in 0..3 {
-        let mut slots = vec![Slot::Missing; 500];
-        scanner.scan(&padded(data.as_bytes()), 0, data.len(), Framing::Line, &mut slots).unwrap();
-        let want: Vec<Slot> = (0..500).map(|i| Slot::Int(if i % 2 == 0 { -i } else { i })).collect();
-        assert_eq!(slots, want);
-    }
-}
-
 /// More names than are ever learnt, in one record and over many, while the wanted ones stay found.
 #[test]
 fn names_without_end() {
@@ -337,9 +305,10 @@ fn depth() {
     }
 }
 
-/// Sizes at which anything quadratic would take hours.
+/// Sizes at which anything quadratic would take hours; the limit is generous since machines differ.
 #[test]
 fn ten_megabytes() {
+    let start = Instant::now();
     let size = 10 << 20;
     for body in [
         format!("\"{}\"", "x".repeat(size)),
@@ -358,6 +327,7 @@ fn ten_megabytes() {
     let names: String = (0..size / 16).map(|i| format!("\"{i}\":0,")).collect();
     assert_eq!(a(&format!("{{{names}\"a\":1}}")), Slot::Int(1));
     assert_eq!(refusal(&vec![b'{'; size]).0, unexpected(b'{', "a field name in quotes"));
+    assert!(start.elapsed() < Duration::from_secs(60), "took {:?}", start.elapsed());
 }
 
 #[test]

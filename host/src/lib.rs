@@ -7,6 +7,9 @@
 //!
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
+pub mod clock;
+pub mod driver;
 pub mod live;
 pub mod runtime;
 pub mod source;
+pub mod store;

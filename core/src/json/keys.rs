@@ -165,8 +165,7 @@ impl Keys {
     }
 
     /// The same for the key that was expected before that, which becomes the expected one.
-    #[inline(never)]
-    pub(super) fn expect_other(&mut self, previous: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
+    fn expect_other(&mut self, previous: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
         let other = self.entries[usize::from(previous)].next[1];
         let found = self.expect(other, text, at, flip)?;
         self.entries[usize::from(previous)].next.swap(0, 1);

@@ -38,6 +38,8 @@ pub trait Source: Send + Sync {
     fn carries_arrival(&self) -> bool;
     /// Whether a lane can be read again from a position: false for stdin.
     fn resumable(&self) -> bool;
+    /// Whether the lanes of the first look are all there will ever be.
+    fn finite(&self) -> bool;
     /// The lanes that are there now. Asked again from time to time; lanes may come.
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError>;
     /// A reader of one lane from just after `from`, or from the source's configured start.

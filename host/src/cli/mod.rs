@@ -1,0 +1,131 @@
+//! The command line: what is asked for, and what the process answers with.
+//!
+//! Invariants
+//! - Standard output holds results only; words for people go to standard error.
+//! - Every refusal names what was found, what was expected and the mend, and ends with its own exit code (`Exit`).
+//! - Ctrl-C and SIGTERM end a run cleanly, with exit code 0.
+//!
+//! Not here: what the commands do (one file each).
+
+mod check;
+mod common;
+mod demo;
+mod preview;
+mod produce;
+mod rows;
+mod run;
+mod tables;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// How a command failed: the exit code and the chain of reasons.
+#[derive(Debug)]
+pub struct Failure {
+    /// What kind of trouble.
+    pub exit: Exit,
+    /// The reasons, outermost first.
+    pub error: anyhow::Error,
+}
+
+/// Exit codes; documented in README.md. 2 is clap's: wrong usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The run ended on an error.
+    Run = 1,
+    /// The policy is refused.
+    Policy = 3,
+    /// The input is missing, unreadable, damaged or no longer what it was.
+    Input = 4,
+    /// The store is refused.
+    Store = 5,
+    /// The module is refused.
+    Module = 6,
+    /// A lane was paused or halted: nothing was lost, somebody must act.
+    Halted = 7,
+}
+
+impl Exit {
+    /// A failure of this kind.
+    pub fn because(self, error: impl Into<anyhow::Error>) -> Failure {
+        Failure { exit: self, error: error.into() }
+    }
+}
+
+/// What a command returns.
+pub type Outcome = Result<(), Failure>;
+
+#[derive(Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    about = "Right counts per key and event-time window, from late, bursty, wrongly clocked streams.",
+    after_help = "Examples:
+  plimsoll demo                                                  devices -> module -> SQLite, with the live page
+  plimsoll check impressions.toml                                explain a policy, or say what is wrong with it
+  plimsoll preview --policy impressions.toml events.ndjson.gz    rows on stdout, no store
+  plimsoll run --policy impressions.toml --input 'events/*.ndjson' --sqlite counts.db
+  plimsoll run --policy impressions.toml --kinesis impressions --dynamodb prod-impressions
+  plimsoll rows --policy impressions.toml --sqlite counts.db
+
+Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted."
+)]
+struct Cli {
+    /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generated devices through the module into SQLite, with the live page.
+    Demo(demo::Args),
+    /// Aggregates a source into a store, exactly once.
+    Run(run::Args),
+    /// Aggregates files without a store: rows on stdout, accounting on stderr.
+    Preview(preview::Args),
+    /// Explains a policy or names its errors; checks a module.
+    Check(check::Args),
+    /// Writes generated device records to a file or puts them to Kinesis.
+    Produce(produce::Args),
+    /// Reads rows from a store, each with provisional or final.
+    Rows(rows::Args),
+    /// Makes or checks DynamoDB tables.
+    Tables(tables::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::init_logs(cli.log_json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("plimsoll: cannot start the runtime: {e}");
+            return ExitCode::from(Exit::Run as u8);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(args) => demo::demo(args).await,
+            Command::Run(args) => run::run(args).await,
+            Command::Preview(args) => preview::preview(args).await,
+            Command::Check(args) => check::check(&args),
+            Command::Produce(args) => produce::produce(args).await,
+            Command::Rows(args) => rows::rows(args).await,
+            Command::Tables(args) => tables::tables(args).await,
+        }
+    });
+    // Readers of stdin block a thread that nobody can wake.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("plimsoll: {:#}", failure.error);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Drives lanes: reads, runs the engine, and does what the lane protocol says, until told to stop.
+//!
+//! ```text
+//! source -> [read -> apply ... flush, snapshot] -> content(n) -> lane protocol -> store
+//!            one batch ahead of the store
+//! ```
+//! One task per lane. Content n+1 is computed while n is written; the protocol sees to it that nothing of n+1 is written
+//! before n is committed.
+//!
+//! Invariants
+//! - The driver decides when a batch ends (`BatchLimits`), never what counts: totals do not depend on it.
+//! - A record's own fault makes a dead letter; the host's or the store's fault stops the lane and quarantines nothing.
+//! - After `stop` every lane finishes the batch in hand; one that cannot within `STOP_GRACE` is left where it is, which
+//!   loses nothing.
+//!
+//! Not here: what a command's answer means (`plimsoll_core::lane`), how a store writes (`store`).
+
+mod batch;
+mod lane;
+mod poison;
+
+use crate::live::StatusHub;
+use crate::runtime::{EngineError, Engines};
+use crate::source::{LaneInfo, Source, SourceError};
+use crate::store::{Store, StoreError};
+use plimsoll_core::lane::{Halt, LaneKey};
+use plimsoll_core::policy::Policy;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// After this long a lane that cannot finish its batch is left where it is.
+pub const STOP_GRACE: Duration = Duration::from_secs(8);
+/// A batch of fewer records is never called poisoned for its share.
+pub const POISON_RECORDS_MIN: u64 = 20;
+/// So many dead letters in a row pause a lane.
+pub const POISON_RUN_MAX: usize = 20;
+
+/// When a batch ends.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// At about this many payload bytes. They are kept until the batch is computed, for the case of a trap.
+    pub bytes: usize,
+    /// At this many rows and dead letters.
+    pub rows: u64,
+    /// This long after its first record.
+    pub interval: Duration,
+    /// Payload bytes handed to the module at once.
+    pub chunk_bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { bytes: 16 << 20, rows: 100_000, interval: Duration::from_secs(1), chunk_bytes: 1 << 20 }
+    }
+}
+
+/// What a run is told.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Recounts under another name beside the old rows; empty for the first.
+    pub generation: String,
+    /// When a batch ends.
+    pub batch: BatchLimits,
+    /// Stop when every lane is at its end or at the tip.
+    pub once: bool,
+    /// Go on where a batch is mostly poison.
+    pub accept_poison: bool,
+    /// How often to look for new lanes.
+    pub discover_every: Duration,
+    /// A pending intent older than this is not applied any more, in milliseconds.
+    pub intent_age_ms_max: i64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            generation: String::new(),
+            batch: BatchLimits::default(),
+            once: false,
+            accept_poison: false,
+            discover_every: Duration::from_secs(10),
+            // R - 24 h with rows kept 8 days: see exactly-once, 'Old intent'.
+            intent_age_ms_max: 7 * 86_400_000,
+        }
+    }
+}
+
+/// Why a run ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The source cannot go on.
+    #[error("{lane}: {error}")]
+    Source {
+        /// Which lane, or the source.
+        lane: String,
+        /// Why.
+        error: SourceError,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The module cannot be used.
+    #[error("{lane}: {error}")]
+    Engine {
+        /// Which lane.
+        lane: String,
+        /// Why.
+        error: EngineError,
+    },
+    /// A batch is mostly poison; nothing of it was written.
+    #[error("{lane}: paused: {detail}")]
+    Poison {
+        /// Which lane.
+        lane: String,
+        /// What was found, and the mend.
+        detail: String,
+    },
+    /// Going on could count wrongly.
+    #[error("{lane}: halted: {halt}")]
+    Halted {
+        /// Which lane.
+        lane: String,
+        /// Why, and the mend.
+        halt: Halt,
+    },
+    /// The lane was counted under another policy or module until now.
+    #[error("{lane}: {detail}")]
+    Pin {
+        /// Which lane.
+        lane: String,
+        /// What was found, and the mend.
+        detail: String,
+    },
+    /// Two hosts took the same lane, and the other one is further on.
+    #[error(
+        "{lane}: another host is running this lane and is ahead; nothing was lost or doubled, this one leaves it alone"
+    )]
+    Behind {
+        /// Which lane.
+        lane: String,
+    },
+    /// A bug.
+    #[error("{lane}: the lane's task ended unexpectedly: {detail}")]
+    Bug {
+        /// Which lane.
+        lane: String,
+        /// What was seen.
+        detail: String,
+    },
+}
+
+/// What a driver works with.
+pub struct Parts {
+    /// Where records come from.
+    pub source: Arc<dyn Source>,
+    /// Where rows go.
+    pub store: Arc<dyn Store>,
+    /// What runs the policy.
+    pub engines: Arc<dyn Engines>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Who is told how it goes.
+    pub hub: Arc<StatusHub>,
+}
+
+/// Runs all lanes of a source until its end, `stop`, or the first lane that cannot go on.
+pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -> Result<(), RunError> {
+    let Parts { source, store, engines, policy, hub } = parts;
+    store.prepare(&policy).await?;
+    let context = Arc::new(lane::Context { config, source, store, engines, policy, hub });
+    let mut tasks: JoinSet<(LaneInfo, Result<lane::Left, RunError>)> = JoinSet::new();
+    let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
+    let mut left: BTreeSet<String> = BTreeSet::new();
+    let mut failure: Option<RunError> = None;
+    // Lanes stop together: the first one that fails stops the others.
+    let (halt, halted) = watch::channel(false);
+    let mut stop = stop;
+    loop {
+        if failure.is_none() && !*stop.borrow() {
+            match context.source.lanes().await {
+                Ok(lanes) => {
+                    for info in lanes {
+                        let waits = info.parents.iter().any(|p| running.contains_key(p));
+                        if waits || running.contains_key(&info.id) || left.contains(&info.id) {
+                            continue;
+                        }
+                        running.insert(info.id.clone(), info.clone());
+                        let (context, halted) = (Arc::clone(&context), halted.clone());
+                        tasks.spawn(async move { (info.clone(), lane::drive(context, info, halted).await) });
+                    }
+                }
+                Err(SourceError::Passing(why)) => tracing::warn!(%why, "the source's lanes cannot be listed now"),
+                Err(error) => failure = Some(RunError::Source { lane: context.source.describe(), error }),
+            }
+        }
+        if *stop.borrow() || failure.is_some() {
+            halt.send_replace(true);
+        }
+        if tasks.is_empty() && (context.config.once || failure.is_some() || *stop.borrow() || finite(&context, &left)) {
+            return failure.map_or(Ok(()), Err);
+        }
+        tokio::select! {
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
+                Ok((info, outcome)) => {
+                    running.remove(&info.id);
+                    left.insert(info.id.clone());
+                    match outcome {
+                        Ok(lane::Left::Done | lane::Left::Stopped) => {}
+                        // At the tip of a source that goes on, with `once`: no need to look again.
+                        Ok(lane::Left::AtTip) => {}
+                        Err(error) => failure = Some(failure.take().unwrap_or(error)),
+                    }
+                }
+                Err(e) => {
+                    failure = Some(failure.take().unwrap_or(RunError::Bug { lane: "?".into(), detail: e.to_string() }));
+                }
+            },
+            _ = stop.changed(), if !*stop.borrow() => {}
+            () = tokio::time::sleep(context.config.discover_every) => {}
+        }
+    }
+}
+
+/// Whether nothing can come any more: all lanes that were ever seen have ended, of a source that makes no new ones.
+fn finite(context: &lane::Context, left: &BTreeSet<String>) -> bool {
+    !left.is_empty() && context.source.finite()
+}
+
+fn key(context: &lane::Context, info: &LaneInfo) -> LaneKey {
+    LaneKey {
+        app: context.policy.spec().policy.clone(),
+        generation: context.config.generation.clone(),
+        lane: info.id.clone(),
+    }
+}

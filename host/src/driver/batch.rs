@@ -1,0 +1,356 @@
+//! Computes one batch: reads records, feeds the engine, flushes it. No store is touched here.
+//!
+//! Invariants
+//! - Where nothing traps, the engine goes on from batch to batch; its snapshot is taken at each batch's end.
+//! - A trap or time-out decides nothing by itself: the batch is run again, record by record, by a fuel-metered engine from
+//!   the state before it. Only a record on which that one stops too becomes a dead letter.
+//! - The effects of a module are decoded as hostile bytes and must add up before anything is written.
+
+use super::lane::{Context, Left};
+use super::{RunError, poison};
+use crate::clock;
+use crate::live::{LaneState, LaneStatus};
+use crate::runtime::{Engine, EngineError, Flush};
+use crate::source::{Chunk, LaneInfo, LaneReader, Next, Position, SourceError};
+use plimsoll_core::account::Reason;
+use plimsoll_core::lane::{Batch, Rest, Tip};
+use plimsoll_core::policy::Op;
+use plimsoll_core::time::ArrivalTime;
+use plimsoll_core::wire::effects::{self, DeadLetter, Effects};
+use plimsoll_core::wire::frame::{self, Kind};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Waits after a source's passing trouble grow from this to `RETRY_MAX`.
+const RETRY: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(20);
+/// In a metered run the state is saved after so many records, to have something to go back to.
+const METERED_STEP: usize = 256;
+
+/// What computing came to.
+pub(super) enum Computed {
+    /// A batch; whether it is the lane's last.
+    Batch(Box<Batch>, bool),
+    /// No records.
+    Nothing(Made),
+}
+
+/// Why there is no batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Made {
+    /// Nothing more at this moment, and the run is to end there.
+    AtTip,
+    /// Told to stop.
+    Stopped,
+}
+
+impl Made {
+    pub(super) fn left(self) -> Left {
+        match self {
+            Self::AtTip => Left::AtTip,
+            Self::Stopped => Left::Stopped,
+        }
+    }
+
+    /// The batch that gives out what an earlier one had to leave.
+    pub(super) fn rest(context: &Context, tip: &Tip, rest: Rest, snapshot: Option<Vec<u8>>) -> Batch {
+        Batch {
+            to: tip.pos.clone(),
+            done: false,
+            effects: rest.effects,
+            places: rest.places,
+            snapshot,
+            written_ms: clock::now_ms(),
+            pin: context.pin(),
+        }
+    }
+}
+
+/// Reads and computes one lane.
+pub(super) struct Worker {
+    lane: String,
+    reader: Box<dyn LaneReader>,
+    engine: Box<dyn Engine>,
+    /// The engine's state before the batch in hand.
+    before: Option<Vec<u8>>,
+    retries: u32,
+    pub bytes_read: u64,
+    pub behind_ms: Option<u64>,
+    pub traps: u64,
+}
+
+/// What was read for the batch in hand.
+#[derive(Default)]
+struct Gathered {
+    chunks: Vec<Chunk>,
+    bytes: usize,
+    ended: bool,
+}
+
+impl Worker {
+    /// A worker that goes on from a committed tip.
+    pub(super) async fn open(
+        context: &Context,
+        info: &LaneInfo,
+        tip: &Tip,
+        snapshot: Option<&[u8]>,
+    ) -> Result<Self, RunError> {
+        let from = tip.pos.clone().map(Position);
+        let mut retries = 0;
+        let reader = loop {
+            match context.source.open(info, from.as_ref()).await {
+                Ok(reader) => break reader,
+                Err(SourceError::Passing(why)) if retries < 8 => {
+                    tracing::warn!(lane = %info.name, %why, "the source cannot be opened now; trying again");
+                    tokio::time::sleep(backoff(retries)).await;
+                    retries += 1;
+                }
+                Err(error) => return Err(RunError::Source { lane: info.name.clone(), error }),
+            }
+        };
+        let engine = context
+            .engines
+            .open(&context.policy, snapshot)
+            .map_err(|error| RunError::Engine { lane: info.name.clone(), error })?;
+        Ok(Self {
+            lane: info.name.clone(),
+            reader,
+            engine,
+            before: snapshot.map(<[u8]>::to_vec),
+            retries: 0,
+            bytes_read: 0,
+            behind_ms: None,
+            traps: 0,
+        })
+    }
+
+    /// Reads until a batch is full and computes it.
+    pub(super) async fn batch(
+        &mut self,
+        context: &Context,
+        tip: &Tip,
+        stop: watch::Receiver<bool>,
+        mut idle: LaneStatus,
+    ) -> Result<Computed, RunError> {
+        let limits = context.config.batch;
+        let mut gathered = Gathered::default();
+        let mut began: Option<Instant> = None;
+        // Set once something went wrong in the engine: then everything is run again at the batch's end.
+        let mut trouble: Option<EngineError> = None;
+        while !gathered.ended {
+            if *stop.borrow() {
+                if gathered.chunks.is_empty() {
+                    return Ok(Computed::Nothing(Made::Stopped));
+                }
+                break;
+            }
+            if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= limits.interval) {
+                break;
+            }
+            match self.read(limits.chunk_bytes.min(limits.bytes)).await? {
+                Next::Chunk(chunk) => {
+                    began.get_or_insert_with(Instant::now);
+                    self.bytes_read += chunk.source_bytes;
+                    self.behind_ms = chunk.behind_ms;
+                    gathered.bytes += chunk.frames.len();
+                    if trouble.is_none() {
+                        let full = tokio::task::block_in_place(|| {
+                            self.engine.apply(&chunk.frames)?;
+                            Ok(self.engine.pending()? >= limits.rows)
+                        });
+                        gathered.chunks.push(chunk);
+                        match full {
+                            Ok(true) => break,
+                            Ok(false) => {}
+                            Err(error) => {
+                                trouble = Some(error);
+                                break;
+                            }
+                        }
+                    }
+                }
+                Next::Idle if gathered.chunks.is_empty() => {
+                    if context.config.once {
+                        return Ok(Computed::Nothing(Made::AtTip));
+                    }
+                    idle.state = LaneState::Idle;
+                    idle.at_ms = clock::now_ms();
+                    context.hub.lane(idle.clone());
+                }
+                // What is there is written at once: the tip is where latency counts.
+                Next::Idle => break,
+                Next::End => gathered.ended = true,
+            }
+        }
+        let made = tokio::task::block_in_place(|| match trouble {
+            None => self.flush().or_else(|error| self.replay(context, &gathered, error)),
+            Some(error) => self.replay(context, &gathered, error),
+        });
+        let (effects, snapshot) = made.map_err(|error| RunError::Engine { lane: self.lane.clone(), error })?;
+        let places = self.places(&gathered, &effects)?;
+        if !context.config.accept_poison
+            && let Some(detail) = poison::judge(&effects, &places)
+        {
+            return Err(RunError::Poison { lane: self.lane.clone(), detail });
+        }
+        self.before = Some(snapshot.clone());
+        let batch = Batch {
+            to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
+            done: gathered.ended,
+            effects,
+            places,
+            snapshot: Some(snapshot),
+            written_ms: clock::now_ms(),
+            pin: context.pin(),
+        };
+        let count = context.policy.spec().measures.iter().position(|m| m.op == Op::Count);
+        if let Err(e) = batch.check(count) {
+            let error = EngineError::Lie { detail: e.to_string() };
+            return Err(RunError::Engine { lane: self.lane.clone(), error });
+        }
+        Ok(Computed::Batch(Box::new(batch), gathered.ended))
+    }
+
+    async fn read(&mut self, bytes: usize) -> Result<Next, RunError> {
+        loop {
+            match self.reader.next(bytes).await {
+                Ok(next) => {
+                    self.retries = 0;
+                    return Ok(next);
+                }
+                Err(SourceError::Passing(why)) => {
+                    tracing::warn!(lane = %self.lane, %why, "the source cannot be read now; trying again");
+                    tokio::time::sleep(backoff(self.retries)).await;
+                    self.retries += 1;
+                }
+                Err(error) => return Err(RunError::Source { lane: self.lane.clone(), error }),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(Effects, Vec<u8>), EngineError> {
+        let (mut out, mut snapshot) = (Vec::new(), Vec::new());
+        self.engine.flush(Flush::All, &mut out)?;
+        self.engine.snapshot(&mut snapshot)?;
+        let effects = effects::decode(&out).map_err(|e| EngineError::Lie { detail: e.to_string() })?;
+        Ok((effects, snapshot))
+    }
+
+    /// Runs the batch again from the state before it, one record at a time, to find what the engine cannot take.
+    fn replay(
+        &mut self,
+        context: &Context,
+        gathered: &Gathered,
+        first: EngineError,
+    ) -> Result<(Effects, Vec<u8>), EngineError> {
+        self.traps += 1;
+        tracing::warn!(lane = %self.lane, error = %first, "the engine stopped; running the batch again record by record");
+        let records = split(gathered);
+        let mut saved = self.before.clone();
+        let mut engine = context.engines.open_metered(&context.policy, saved.as_deref())?;
+        let mut since: Vec<&[u8]> = Vec::new();
+        let mut bad: Vec<(DeadLetter, EngineError)> = Vec::new();
+        for record in &records {
+            match engine.apply(&record.frame) {
+                Ok(()) => since.push(&record.frame),
+                Err(error) => {
+                    engine = context.engines.open_metered(&context.policy, saved.as_deref())?;
+                    for frame in &since {
+                        engine.apply(frame)?;
+                    }
+                    bad.push((record.dead_letter(&error, context), error));
+                }
+            }
+            if since.len() == METERED_STEP {
+                let mut bytes = Vec::new();
+                engine.snapshot(&mut bytes)?;
+                saved = Some(bytes);
+                since.clear();
+            }
+        }
+        self.engine = engine;
+        // If nothing but the flush itself fails, no record is at fault: that is the module's.
+        let (mut effects, snapshot) = self.flush()?;
+        for (letter, error) in bad {
+            tracing::error!(lane = %self.lane, ordinal = letter.ordinal, %error, "a record stops the module; it is set aside");
+            effects.account.read += 1;
+            effects.account.reject(letter.reason);
+            effects.dead.push(letter);
+        }
+        effects.dead.sort_by_key(|d| d.ordinal);
+        // Back to the quick engine.
+        self.engine = context.engines.open(&context.policy, Some(&snapshot))?;
+        Ok((effects, snapshot))
+    }
+
+    fn places(&self, gathered: &Gathered, effects: &Effects) -> Result<Vec<String>, RunError> {
+        let find = |ordinal| gathered.chunks.iter().find_map(|c| c.places.find(ordinal));
+        effects
+            .dead
+            .iter()
+            .map(|d| {
+                find(d.ordinal).map(|p| p.0).ok_or_else(|| RunError::Engine {
+                    lane: self.lane.clone(),
+                    error: EngineError::Lie {
+                        detail: format!("a dead letter for record {}, which was not in the batch", d.ordinal),
+                    },
+                })
+            })
+            .collect()
+    }
+}
+
+struct Record {
+    frame: Vec<u8>,
+    ordinal: u64,
+    arrival: Option<ArrivalTime>,
+    from: usize,
+}
+
+impl Record {
+    fn dead_letter(&self, error: &EngineError, context: &Context) -> DeadLetter {
+        let raw = self.frame[self.from..].trim_ascii_end();
+        let kept = raw.len().min(context.policy.spec().limits.dead_letter_bytes as usize);
+        let reason =
+            if matches!(error, EngineError::OutOfTime { .. }) { Reason::ModuleOutOfTime } else { Reason::ModuleTrap };
+        DeadLetter {
+            ordinal: self.ordinal,
+            reason,
+            field: None,
+            at: 0,
+            arrival: self.arrival,
+            full_len: raw.len() as u64,
+            raw: raw[..kept].to_vec(),
+        }
+    }
+}
+
+/// A frame for each record of a batch. A line stays a frame of lines, so that it means the same.
+fn split(gathered: &Gathered) -> Vec<Record> {
+    let mut out = Vec::new();
+    for chunk in &gathered.chunks {
+        let mut at = 0;
+        while at < chunk.frames.len() {
+            let f = frame::read(&chunk.frames, at).expect("sources write frames");
+            let mut push = |kind, ordinal, payload: &[u8]| {
+                let mut bytes = Vec::with_capacity(frame::HEADER + payload.len());
+                frame::push(&mut bytes, kind, ordinal, f.arrival, payload);
+                out.push(Record { frame: bytes, ordinal, arrival: f.arrival, from: frame::HEADER });
+            };
+            let payload = &chunk.frames[f.from..f.to];
+            if f.kind == Kind::Lines {
+                for (line, ordinal) in payload.split_inclusive(|b| *b == b'\n').zip(f.ordinal..) {
+                    push(Kind::Lines, ordinal, line);
+                }
+            } else {
+                push(f.kind, f.ordinal, payload);
+            }
+            at = f.to;
+        }
+    }
+    out
+}
+
+fn backoff(retries: u32) -> Duration {
+    RETRY.saturating_mul(1 << retries.min(10)).min(RETRY_MAX).mul_f64(0.5 + rand::random::<f64>() / 2.0)
+}

@@ -1,0 +1,305 @@
+//! One lane: the protocol's commands on one side, batches computed ahead on the other.
+//!
+//! Invariants
+//! - A computed batch is offered only if it joins onto the tip that the protocol names; else it is thrown away.
+//! - An engine whose state is not the tip's is restored from the tip's state.
+
+use super::batch::{Computed, Made, Worker};
+use super::{RunConfig, RunError, STOP_GRACE};
+use crate::clock;
+use crate::live::{LaneState, LaneStatus, StatusHub};
+use crate::runtime::Engines;
+use crate::source::{LaneInfo, Position, Source};
+use crate::store::Store;
+use plimsoll_core::lane::{Base, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
+use plimsoll_core::policy::Policy;
+use plimsoll_core::wire::effects::Effects;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What all lanes share.
+pub(super) struct Context {
+    pub config: RunConfig,
+    pub source: Arc<dyn Source>,
+    pub store: Arc<dyn Store>,
+    pub engines: Arc<dyn Engines>,
+    pub policy: Arc<Policy>,
+    pub hub: Arc<StatusHub>,
+}
+
+impl Context {
+    pub(super) fn pin(&self) -> Pin {
+        Pin {
+            policy: *self.policy.digest(),
+            module: self.engines.digest(),
+            replay: REPLAY_VERSION,
+            name: self.policy.spec().policy.clone(),
+            shape: *self.policy.shape(),
+        }
+    }
+}
+
+/// How a lane was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Committed to its end.
+    Done,
+    /// Nothing more at this moment, and the run is to end there.
+    AtTip,
+    /// Told to stop.
+    Stopped,
+}
+
+/// Waits between attempts grow from this to `BACKOFF_MAX`, with full jitter.
+const BACKOFF: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(20);
+
+/// Drives one lane until its end, `stop`, or trouble.
+pub(super) async fn drive(
+    context: Arc<Context>,
+    info: LaneInfo,
+    stop: watch::Receiver<bool>,
+) -> Result<Left, RunError> {
+    let mut driver = Driver::new(context, info, stop);
+    let outcome = driver.run().await;
+    let state = match &outcome {
+        Ok(Left::Done) => LaneState::Done,
+        Ok(Left::AtTip | Left::Stopped) => LaneState::Idle,
+        Err(e @ (RunError::Poison { .. } | RunError::Pin { .. } | RunError::Behind { .. })) => {
+            LaneState::Paused(e.to_string())
+        }
+        Err(e) => LaneState::Halted(e.to_string()),
+    };
+    if let Err(error) = &outcome {
+        tracing::error!(lane = %driver.info.name, %error, "the lane cannot go on");
+    }
+    driver.status.state = state;
+    driver.tell();
+    outcome
+}
+
+type Ahead = (Tip, JoinHandle<(Worker, Result<Computed, RunError>)>);
+
+struct Driver {
+    context: Arc<Context>,
+    info: LaneInfo,
+    stop: watch::Receiver<bool>,
+    lane: Lane,
+    /// The worker while nobody computes.
+    worker: Option<Worker>,
+    ahead: Option<Ahead>,
+    /// Contents computed and not yet taken by the protocol.
+    ready: VecDeque<Content>,
+    /// What the committed contents did, by number, until they are committed.
+    told: VecDeque<(u64, Effects, Option<String>)>,
+    status: LaneStatus,
+    /// Computing has come to its end.
+    left: Option<Left>,
+}
+
+impl Driver {
+    fn new(context: Arc<Context>, info: LaneInfo, stop: watch::Receiver<bool>) -> Self {
+        let key = super::key(&context, &info);
+        let config = Config {
+            atomicity: context.store.atomicity(),
+            limits: context.store.limits(),
+            table: context.store.table(),
+            intent_age_ms_max: context.config.intent_age_ms_max,
+        };
+        let status = LaneStatus { lane: info.name.clone(), ..LaneStatus::default() };
+        Self {
+            lane: Lane::new(key, config),
+            context,
+            info,
+            stop,
+            worker: None,
+            ahead: None,
+            ready: VecDeque::new(),
+            told: VecDeque::new(),
+            status,
+            left: None,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Left, RunError> {
+        let mut stopping: Option<Instant> = None;
+        loop {
+            if *self.stop.borrow() {
+                let since = *stopping.get_or_insert_with(Instant::now);
+                if since.elapsed() > STOP_GRACE {
+                    tracing::warn!(lane = %self.info.name, "left in the middle of a batch, which the next run takes up");
+                    return Ok(Left::Stopped);
+                }
+            }
+            self.offer().await?;
+            match self.lane.step() {
+                Step::Do(command) => self.execute(command).await?,
+                Step::Wait { attempt, why } => {
+                    let most = BACKOFF.saturating_mul(1 << attempt.min(12)).min(BACKOFF_MAX);
+                    let wait = most.mul_f64(rand::random::<f64>());
+                    tracing::debug!(lane = %self.info.name, attempt, %why, ?wait, "asking again");
+                    self.pause(wait).await;
+                    self.lane.waited();
+                }
+                Step::Compute(base) => {
+                    self.settle();
+                    if let Some(left) = self.left {
+                        return Ok(left);
+                    }
+                    self.compute(base).await?;
+                }
+                Step::End(End::Done) => {
+                    self.settle();
+                    return Ok(Left::Done);
+                }
+                Step::End(End::Behind) => return Err(RunError::Behind { lane: self.info.name.clone() }),
+                Step::End(End::Halted(halt)) => return Err(RunError::Halted { lane: self.info.name.clone(), halt }),
+            }
+        }
+    }
+
+    /// Sleeps, unless told to stop meanwhile.
+    async fn pause(&mut self, wait: Duration) {
+        if *self.stop.borrow() {
+            // The grace is short: look again soon.
+            tokio::time::sleep(wait.min(Duration::from_millis(200))).await;
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = self.stop.changed() => {}
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> Result<(), RunError> {
+        let key = super::key(&self.context, &self.info);
+        let commits = matches!(command, Command::Commit { .. } | Command::Transact { .. });
+        let answer = self.context.store.execute(&key, &command).await;
+        self.lane.answer(answer);
+        if commits {
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Tells the hub of every content that the head has taken in.
+    fn settle(&mut self) {
+        let Some(head) = self.lane.head() else { return };
+        let (n, position) = (head.n, head.pos.clone());
+        self.status.progress = head.progress;
+        while self.told.front().is_some_and(|(told, ..)| *told <= n) {
+            let (_, effects, _) = self.told.pop_front().expect("there is a front");
+            self.status.account.add(&effects.account);
+            self.status.rows_written += effects.groups.iter().map(|g| g.rows.len() as u64).sum::<u64>();
+            self.status.batches += 1;
+            self.context.hub.rows(&effects);
+        }
+        self.status.n = n;
+        self.status.position = position.map(Position);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.status.at_ms = clock::now_ms();
+        self.context.hub.lane(self.status.clone());
+    }
+
+    /// Hands the protocol the next content where it wants one, and keeps the worker one batch ahead.
+    async fn offer(&mut self) -> Result<(), RunError> {
+        if self.ahead.as_ref().is_some_and(|(_, task)| task.is_finished()) {
+            self.take().await?;
+        }
+        while self.lane.wants() && !self.ready.is_empty() {
+            let content = self.ready.pop_front().expect("not empty");
+            self.told.push_back((content.n, content.effects.clone(), content.to.clone()));
+            self.lane.offer(content);
+        }
+        Ok(())
+    }
+
+    /// Takes what was computed ahead, and goes on computing unless that was the end.
+    async fn take(&mut self) -> Result<(), RunError> {
+        let Some((tip, task)) = self.ahead.take() else { return Ok(()) };
+        let (worker, computed) =
+            task.await.map_err(|e| RunError::Bug { lane: self.info.name.clone(), detail: e.to_string() })?;
+        self.status.bytes_read = worker.bytes_read;
+        self.status.behind_ms = worker.behind_ms;
+        self.status.traps = worker.traps;
+        self.worker = Some(worker);
+        match computed? {
+            Computed::Batch(batch, last) => {
+                self.status.state = LaneState::Running;
+                let contents = tip.contents(*batch, &self.context.store.limits());
+                let next = contents.last().map_or(tip, Content::tip);
+                self.ready.extend(contents);
+                if last {
+                    self.left = Some(Left::Done);
+                } else {
+                    self.start(next);
+                }
+            }
+            Computed::Nothing(made) => self.left = Some(made.left()),
+        }
+        Ok(())
+    }
+
+    /// Computes onto `tip` in a task of its own.
+    fn start(&mut self, tip: Tip) {
+        let mut worker = self.worker.take().expect("nobody computes");
+        let (context, stop, hub_lane) = (Arc::clone(&self.context), self.stop.clone(), self.status.clone());
+        let at = tip.clone();
+        let task = tokio::spawn(async move {
+            let made = worker.batch(&context, &at, stop, hub_lane).await;
+            (worker, made)
+        });
+        self.ahead = Some((tip, task));
+    }
+
+    /// The protocol has nothing to write: waits for the batch that joins onto its tip.
+    async fn compute(&mut self, base: Base) -> Result<(), RunError> {
+        if let Some(state) = base.state {
+            self.check_pin()?;
+            // Whatever was computed ahead joined onto something else.
+            self.ready.clear();
+            self.told.clear();
+            if let Some((_, task)) = self.ahead.take() {
+                task.abort();
+            }
+            let worker = Worker::open(&self.context, &self.info, &base.tip, state.snapshot.as_deref()).await?;
+            self.worker = Some(worker);
+            if let Some(rest) = state.rest {
+                let batch = Made::rest(&self.context, &base.tip, rest, state.snapshot);
+                self.ready.extend(base.tip.contents(batch, &self.context.store.limits()));
+                return Ok(());
+            }
+            self.start(base.tip);
+        } else if self.ahead.is_none() && self.ready.is_empty() {
+            self.start(base.tip);
+        }
+        self.take().await
+    }
+
+    /// A lane goes on under the policy and module it was counted with; anything else is a swap, and said so.
+    fn check_pin(&self) -> Result<(), RunError> {
+        let Some(was) = self.lane.head().and_then(|h| h.pin.clone()) else { return Ok(()) };
+        let is = self.context.pin();
+        if was.policy == is.policy {
+            return Ok(());
+        }
+        let hex = |d: &[u8]| d.iter().take(6).map(|b| format!("{b:02x}")).collect::<String>();
+        Err(RunError::Pin {
+            lane: self.info.name.clone(),
+            detail: format!(
+                "counted until now under policy {} (sha256 {}...), this is policy {} (sha256 {}...); run the old policy, or recount under the new one \
+                 with --generation NAME or into another store",
+                was.name,
+                hex(&was.policy),
+                is.name,
+                hex(&is.policy)
+            ),
+        })
+    }
+}
