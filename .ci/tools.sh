@@ -10,34 +10,17 @@
 # PLIMSOLL_TOOLS names another folder than target/tools.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+name=tools
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
 lists=$root/.ci/tools
 tools=${PLIMSOLL_TOOLS:-$root/target/tools}
 mkdir -p "$tools"
 
-say() { printf 'tools: %s\n' "$*"; }
-fail() { printf 'tools: %s\n' "$*" >&2; exit 1; }
-is_root_on_debian() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
-
-# Debian's package, or a sentence that says what to install.
-apt_or_fail() {
-  is_root_on_debian || fail "$1 is missing; install it (on Debian: sudo apt-get install $2) and run this again"
-  say "$1 is missing: installing Debian's $2"
-  apt-get install -y -qq --no-install-recommends $2 >"$tools/apt.log" 2>&1 ||
-    { apt-get update -qq >>"$tools/apt.log" 2>&1 && apt-get install -y -qq --no-install-recommends $2 >>"$tools/apt.log" 2>&1; } ||
-    { tail -n 20 "$tools/apt.log" >&2; fail "apt-get could not install $2"; }
-}
-
-# $1 is a stamp, the rest are files: true if the stamp was written for exactly these files.
-fresh() { local stamp=$1; shift; [ -f "$stamp" ] && [ "$(cat "$@" | sha256sum)" = "$(cat "$stamp")" ]; }
-stamp() { local stamp=$1; shift; cat "$@" | sha256sum >"$stamp"; }
-
 npm_part() {
   local list=("$lists/package.json" "$lists/package-lock.json")
   if fresh "$tools/npm/.stamp" "${list[@]}"; then return; fi
-  command -v node >/dev/null && command -v npm >/dev/null || fail "node and npm are missing; install Node.js 20.19 or newer"
-  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
-    fail "Node.js $(node --version) is too old; install 20.19 or newer"
+  need_node
   say "installing kinesalite and playwright-core from npm (about 10 s)"
   rm -rf "$tools/npm"
   mkdir -p "$tools/npm"
