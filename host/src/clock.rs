@@ -1,10 +1,11 @@
-//! The only place that asks what time it is.
-//!
-//! Nothing that is counted depends on it: it dates intents, paces generators and measures lags.
+//! The host's clock. Nothing else in the host asks for the time of day.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970-01-01T00:00:00Z by this machine's clock; 0 if it stands before that.
+/// Milliseconds since the epoch, negative before.
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+    }
 }

@@ -22,8 +22,8 @@ mod poison;
 use crate::live::StatusHub;
 use crate::runtime::{EngineError, Engines};
 use crate::source::{LaneInfo, Source, SourceError};
-use crate::store::{Store, StoreError};
-use plimsoll_core::lane::{Halt, LaneKey};
+use crate::store::{Layout, Store, StoreError};
+use plimsoll_core::lane::Halt;
 use plimsoll_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -170,8 +170,9 @@ pub struct Parts {
 /// Runs all lanes of a source until its end, `stop`, or the first lane that cannot go on.
 pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let Parts { source, store, engines, policy, hub } = parts;
-    store.prepare(&policy).await?;
-    let context = Arc::new(lane::Context { config, source, store, engines, policy, hub });
+    let layout = Layout { policy: Arc::clone(&policy), generation: config.generation.clone() };
+    store.prepare(&layout).await?;
+    let context = Arc::new(lane::Context { config, layout, source, store, engines, policy, hub });
     let mut tasks: JoinSet<(LaneInfo, Result<lane::Left, RunError>)> = JoinSet::new();
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
@@ -228,12 +229,4 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
 /// Whether nothing can come any more: all lanes that were ever seen have ended, of a source that makes no new ones.
 fn finite(context: &lane::Context, left: &BTreeSet<String>) -> bool {
     !left.is_empty() && context.source.finite()
-}
-
-fn key(context: &lane::Context, info: &LaneInfo) -> LaneKey {
-    LaneKey {
-        app: context.policy.spec().policy.clone(),
-        generation: context.config.generation.clone(),
-        lane: info.id.clone(),
-    }
 }

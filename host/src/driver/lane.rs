@@ -10,7 +10,7 @@ use crate::clock;
 use crate::live::{LaneState, LaneStatus, StatusHub};
 use crate::runtime::Engines;
 use crate::source::{LaneInfo, Position, Source};
-use crate::store::Store;
+use crate::store::{Layout, Store};
 use plimsoll_core::lane::{Base, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::wire::effects::Effects;
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 /// What all lanes share.
 pub(super) struct Context {
     pub config: RunConfig,
+    pub layout: Layout,
     pub source: Arc<dyn Source>,
     pub store: Arc<dyn Store>,
     pub engines: Arc<dyn Engines>,
@@ -102,7 +103,7 @@ struct Driver {
 
 impl Driver {
     fn new(context: Arc<Context>, info: LaneInfo, stop: watch::Receiver<bool>) -> Self {
-        let key = super::key(&context, &info);
+        let key = context.layout.lane(&info.id);
         let config = Config {
             atomicity: context.store.atomicity(),
             limits: context.store.limits(),
@@ -175,9 +176,9 @@ impl Driver {
     }
 
     async fn execute(&mut self, command: Command) -> Result<(), RunError> {
-        let key = super::key(&self.context, &self.info);
+        let key = self.context.layout.lane(&self.info.id);
         let commits = matches!(command, Command::Commit { .. } | Command::Transact { .. });
-        let answer = self.context.store.execute(&key, &command).await;
+        let answer = self.context.store.execute(&key, &command).await?;
         self.lane.answer(answer);
         if commits {
             self.settle();

@@ -1,88 +1,170 @@
-//! Where rows and heads are kept. A store executes the lane protocol's commands and answers them; it decides nothing.
+//! Where rows and heads are kept. A store executes the commands of the lane protocol, and reads rows for people.
 //!
-//! Contract
-//! 1. `execute` does what `plimsoll_core::lane::Command` says, under exactly the condition it names, and answers as said
-//!    there. A write whose outcome is not known is `Unknown`, never `Written` or `Refused`.
-//! 2. With `Atomicity::Transaction` rows, dead letters and head move together or not at all.
-//! 3. Reading (`heads`, `rows`, `dead_letters`) sees every write answered before and disturbs no writer.
-//! 4. Keys, positions and raw records are strangers' text: bound as parameters, never pasted into statements.
+//! Contract of a store (`contract` checks it, one suite for all of them)
+//! 1. `execute` does what the command's documentation says, under the condition that it names, and answers `Refused` only
+//!    when it has seen that the condition does not hold. What it does not know for sure is `Unknown`.
+//! 2. What was answered `Written` or `Done` survives the death of this process and of the machine.
+//! 3. `ReadHead` sees every write that was answered before it was asked.
+//! 4. Several hosts may execute at once; only the conditions keep them apart.
+//! 5. Totals are exact up to 10^30 in magnitude; beyond, the command is `Impossible`.
+//! 6. `execute` tries once: whether and when to try again is the protocol's business and the driver's.
+//! 7. Reading (`heads`, `rows`, `dead_letters`) holds nobody up who writes.
 //!
-//! `contract` holds the tests that every store passes.
-//!
-//! Not here: what to do next (`plimsoll_core::lane`), when (`driver`).
+//! Not here: which command comes next (`plimsoll_core::lane`), when to try again (`driver`).
+
 
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
-use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits};
+use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, Pin};
 use plimsoll_core::policy::Policy;
+use plimsoll_core::rows::{Fate, combine};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::Window;
-use plimsoll_core::wire::effects::Row;
+use plimsoll_core::wire::effects::{Progress, Row, Table};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
-/// Keeps rows and heads.
+/// Where rows and heads are kept.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// What it is, for people: `sqlite counts.db`.
+    /// What it is, for people: `sqlite counts.db`, `dynamodb counts-* (eu-west-1)`.
     fn describe(&self) -> String;
     /// How it writes a batch.
     fn atomicity(&self) -> Atomicity;
     /// What it holds in one piece.
     fn limits(&self) -> Limits;
-    /// Identity of its table of rows.
+    /// Identity of its table of rows: another one after a restore. Known after `prepare`.
     fn table(&self) -> String;
-    /// Makes or checks what the policy's rows need. Called once before anything else.
-    async fn prepare(&self, policy: &Policy) -> Result<(), StoreError>;
-    /// Executes one command of a lane.
-    async fn execute(&self, key: &LaneKey, command: &Command) -> Answer;
-    /// The heads of an app (policy name), of all generations.
-    async fn heads(&self, app: &str) -> Result<Vec<Head>, StoreError>;
-    /// Rows of a policy's shape, by (window end, window start, arrival day, key).
-    async fn rows(&self, policy: &Policy, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
-    /// Dead letters of an app, oldest first by lane and position.
-    async fn dead_letters(&self, app: &str, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
+    /// Makes (SQLite) or checks (DynamoDB) what the layout needs. Must have succeeded before anything is executed.
+    async fn prepare(&self, layout: &Layout) -> Result<(), StoreError>;
+    /// Executes one command of a lane. An error ends the run: trying again does not help.
+    async fn execute(&self, key: &LaneKey, command: &Command) -> Result<Answer, StoreError>;
+    /// The heads of all lanes of a layout, in no order.
+    async fn heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError>;
+    /// Rows, ordered by (window end, window start, arrival day, key).
+    async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
+    /// Dead letters, in no order, at most `limit`.
+    async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
 }
 
-/// Which rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which rows and heads belong together: a policy in one generation.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The generation; empty for the first. Letters, digits, `_` and `-`.
+    pub generation: String,
+}
+
+impl Layout {
+    /// The first generation of a policy.
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self { policy, generation: String::new() }
+    }
+
+    /// Key of a lane's head.
+    pub fn lane(&self, id: &str) -> LaneKey {
+        LaneKey { app: self.policy.spec().policy.clone(), generation: self.generation.clone(), lane: id.to_owned() }
+    }
+
+    /// Name of the rows: see [`rows_id`].
+    pub fn rows_id(&self) -> String {
+        rows_id(self.policy.shape(), &self.generation)
+    }
+
+    /// Refuses a content of another shape: this store knows the measures of its own policy only.
+    pub fn check(&self, pin: &Pin) -> Result<(), StoreError> {
+        if pin.shape == *self.policy.shape() {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!(
+            "a batch of policy `{}` with digest {} is pending, and this run's policy {} has other windows, keys or \
+             measures; start once with the old policy so that the batch is finished, then take a new --generation",
+            pin.name,
+            hex(&pin.policy[..6]),
+            hex(&self.policy.digest()[..6]),
+        )))
+    }
+}
+
+/// Name of the rows of a shape and generation: two of either never meet in one row, so that a recount in a new
+/// generation adds nothing to the rows of the old one.
+pub fn rows_id(shape: &[u8; 8], generation: &str) -> String {
+    if generation.is_empty() {
+        return hex(shape);
+    }
+    let digest = Sha256::new().chain_update(shape).chain_update(generation).finalize();
+    hex(&digest[..8])
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Which of the two tables of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The windows' own rows.
+    #[default]
+    Main,
+    /// Late records.
+    Late,
+}
+
+/// Which rows are wanted.
+#[derive(Clone, Debug, Default)]
 pub struct RowQuery {
-    /// Late rows instead of main ones.
-    pub late: bool,
-    /// Of this key only: the canonical JSON array of its values.
+    /// Of which table.
+    pub table: Which,
+    /// Of one key only: its canonical JSON text.
     pub key: Option<Vec<u8>>,
-    /// Windows that start at or after this.
+    /// Windows that start at or after.
     pub from: Option<EventTime>,
-    /// Windows that start before this.
+    /// Windows that start before.
     pub to: Option<EventTime>,
     /// At most so many.
     pub limit: Option<usize>,
 }
 
-/// A row as it stands.
+impl RowQuery {
+    /// Whether a row with this key and window start is wanted.
+    pub fn wants(&self, key: &[u8], start: EventTime) -> bool {
+        self.key.as_ref().is_none_or(|k| k == key)
+            && self.from.is_none_or(|t| t <= start)
+            && self.to.is_none_or(|t| start < t)
+    }
+}
+
+/// One row as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
+    /// Its table, with the arrival day of late rows.
+    pub table: Table,
     /// Its window.
     pub window: Window,
-    /// The arrival day of a late row, `Some(None)` where no arrival was known; `None` for a main row.
-    pub day: Option<Option<i64>>,
-    /// Its key and totals.
+    /// Key and totals.
     pub row: Row,
-    /// How many effects it has taken.
+    /// How often it was changed.
     pub version: u64,
 }
 
-/// A record set aside.
+/// The order of rows in answers.
+pub fn sort(rows: &mut [StoredRow]) {
+    rows.sort_by(|a, b| (a.window, a.table, &a.row.key).cmp(&(b.window, b.table, &b.row.key)));
+}
+
+/// A record that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDeadLetter {
-    /// The lane it came on.
+    /// Its lane.
     pub lane: String,
-    /// Its position there.
+    /// Its position.
     pub position: String,
     /// Why.
     pub reason: Reason,
-    /// Which wanted field is at fault, as `Decoder::fields` counts them.
-    pub field: Option<u16>,
-    /// At which byte.
-    pub at: u32,
+    /// Why, in words.
+    pub detail: String,
     /// When it arrived.
     pub arrival: Option<ArrivalTime>,
     /// Its length in bytes.
@@ -91,14 +173,48 @@ pub struct StoredDeadLetter {
     pub raw: Vec<u8>,
 }
 
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
+/// How far event time has come over all lanes of a layout, and whether its rows may still change.
+#[derive(Clone, Copy, Debug)]
+pub struct Completeness {
+    progress: Progress,
+    policy_closes: bool,
+    lateness: plimsoll_core::time::TimeDelta,
+}
+
+impl Completeness {
+    /// From the heads that are stored. A lane of which nothing was committed holds everything back; lanes that have
+    /// ended claim nothing any more, unless all have.
+    pub fn of(policy: &Policy, heads: &[Head]) -> Self {
+        let all_done = heads.iter().all(|h| h.done);
+        let active = heads.iter().filter(|h| all_done || !h.done);
+        let late = policy.spec().late;
+        Self {
+            progress: combine(active.map(|h| h.progress)),
+            policy_closes: late.to != plimsoll_core::policy::LateTo::Accept,
+            lateness: late.allowed_lateness,
+        }
+    }
+
+    /// The watermark of the policy: the least of its lanes.
+    pub fn watermark(&self) -> Option<EventTime> {
+        self.progress.watermark
+    }
+
+    /// Whether a main row of this window may still change.
+    pub fn fate(&self, window: &Window) -> Fate {
+        let closed = self.progress.watermark.is_some_and(|w| window.end + self.lateness <= w);
+        if self.policy_closes && closed { Fate::Final } else { Fate::Provisional }
+    }
+}
+
+/// Why a store cannot be used. The message names what was found, where, and the mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Not there, of another shape, not permitted. The text names the mend.
+    /// Not there, of the wrong form, damaged, full, or not allowed: somebody must act.
     #[error("{0}")]
     Refused(String),
-    /// Trouble that may pass.
+    /// Trouble that may pass: ask again.
     #[error("{0}")]
     Passing(String),
 }
