@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: outside tools, loopback servers, a proxy that loses replies, the host as a
+//! process to be killed, and a naive recomputation that is the judge of every row.
+//!
+//! Invariants
+//! - Everything listens on loopback only, on free ports, and ends with the test that started it, even if that is killed.
+//! - Where a test draws random numbers it prints its seed first; `PLIMSOLL_SEED` replays it.
+//! - `AWS_ENDPOINT_URL_KINESIS` and `AWS_ENDPOINT_URL_DYNAMODB` point the same tests at servers of the user's choice.
+//!
+//! Not here: the tests themselves (`tests/`), and anything that the engine computes with.
+
+pub mod aws;
+pub mod oracle;
+pub mod process;
+pub mod proxy;
+pub mod seed;
+pub mod server;
+pub mod tools;
+
+use std::path::PathBuf;
+
+/// The workspace's folder, the one with `Cargo.toml`, `core/` and `tests/`.
+pub fn workspace() -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests are a folder of the workspace").to_path_buf()
+}
