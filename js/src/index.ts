@@ -1,0 +1,3 @@
+// The types of the package, the same for every entry.
+
+export * from "./slim.js";

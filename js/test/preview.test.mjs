@@ -1,0 +1,187 @@
+// The package in Node: the engine's answers against a recomputation, and every way in which it says no.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { test } from "node:test";
+import { Preview, PlimsollError, engineInfo } from "plimsoll";
+import { POLICY, pathOf, random, recompute, records } from "./help.mjs";
+
+const text = (bytes) => new TextDecoder().decode(bytes);
+const all = { from: 0, count: 1_000_000 };
+const refused = (code, pattern) => (e) => {
+  assert.ok(e instanceof PlimsollError, String(e));
+  assert.equal(e.code, code, e.message);
+  assert.match(e.message, pattern);
+  return true;
+};
+
+async function run(data, cuts, policy = POLICY) {
+  const p = await Preview.create(policy, { fileName: "p.toml", name: "data.ndjson" });
+  const bytes = new TextEncoder().encode(data);
+  let from = 0;
+  for (const to of [...cuts, bytes.length]) {
+    p.pushNdjson(bytes.subarray(from, to));
+    from = to;
+  }
+  p.end();
+  const seen = {
+    rows: p.rows(all), late: p.lateRows(all), dead: p.deadLetters(all), account: p.account, progress: p.progress,
+    ndjson: text(p.ndjson()), lateNdjson: text(p.lateNdjson()), counts: p.counts, lines: p.lines,
+  };
+  p.dispose();
+  return seen;
+}
+
+test("rows, late rows and accounting equal a recomputation that shares no code", async () => {
+  const data = records(20_000, 1);
+  const want = recompute(data);
+  const got = await run(data, []);
+  assert.deepEqual(got.rows, want.main);
+  assert.deepEqual(got.late, want.late);
+  assert.ok(want.late.length > 50 && want.account.rejected > 100, "the data has its troubles");
+  for (const [name, n] of Object.entries(want.account)) assert.equal(got.account[name], n, name);
+  assert.equal(got.progress.watermark, want.watermark);
+  assert.equal(got.progress.arrival, null);
+  assert.equal(got.ndjson, want.main.map((r) => `${JSON.stringify(r)}\n`).join(""));
+  assert.equal(got.lateNdjson, want.late.map((r) => `${JSON.stringify(r)}\n`).join(""));
+  assert.equal(got.dead.length, want.account.rejected);
+});
+
+test("the cut of the data changes nothing", async () => {
+  const data = `\ufeff${records(3_000, 2)}{"ts":1700000000000,"placement":"no newline","v":1}`;
+  const length = Buffer.byteLength(data);
+  const whole = await run(data, []);
+  assert.equal(whole.late.find((r) => r.placement === "no newline").events, 1);
+  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    const next = random(seed);
+    const cuts = Array.from({ length: 1 + Math.floor(next() * 200) }, () => Math.floor(next() * length)).sort((a, b) => a - b);
+    assert.deepEqual(await run(data, cuts), whole, `seed ${seed}`);
+  }
+  const short = data.slice(0, 5_000);
+  const every = Array.from({ length: Buffer.byteLength(short) }, (_, i) => i);
+  assert.deepEqual(await run(short, every), await run(short, []), "byte by byte");
+});
+
+test("dead letters name their line, reason and bytes", async () => {
+  const { dead } = await run('{"ts":1,"placement":"a","v":1}\n\nbroken\n{"placement":"a","v":1}\n', []);
+  assert.deepEqual(dead.map((d) => [d.position, d.reason, text(d.raw), d.length]), [
+    ["data.ndjson:3", "malformed", "broken", 6],
+    ["data.ndjson:4", "missing_field", '{"placement":"a","v":1}', 23],
+  ]);
+  assert.ok(dead.every((d) => d.detail.length > 5 && d.arrival === null));
+});
+
+test("lines over 16 MiB are set aside by their beginning, wherever they are cut", async () => {
+  const long = `{"ts":1700000000000,"placement":"a","v":1,"x":"${"y".repeat(17 << 20)}"}`;
+  const data = `{"ts":1700000000000,"placement":"a","v":1}\n${long}\n{"ts":1700000000000,"placement":"a","v":2}\n`;
+  for (const cuts of [[], [100], [1 << 20, 5 << 20, (16 << 20) + 7]]) {
+    const { rows, dead } = await run(data, cuts);
+    assert.deepEqual([rows[0].events, rows[0].total], [2, 3]);
+    assert.deepEqual(dead.map((d) => [d.position, d.reason]), [["data.ndjson:2", "too_long"]]);
+  }
+});
+
+test("integers stay integers beyond 2^53", async () => {
+  const data = [9007199254740991n, 9223372036854775807n, 9223372036854775807n, -9223372036854775808n]
+    .map((v, i) => `{"ts":1700000000000,"placement":"p${Math.min(i, 1) + (i === 3 ? 1 : 0)}","v":${v}}\n`).join("");
+  const { rows, ndjson } = await run(data, []);
+  assert.deepEqual(rows.map((r) => [r.placement, r.total, r.top]), [
+    ["p0", 9007199254740991, 9007199254740991],
+    ["p1", 18446744073709551614n, 9223372036854775807n],
+    ["p2", -9223372036854775808n, -9223372036854775808n],
+  ]);
+  assert.match(ndjson, /"total":18446744073709551614,/);
+});
+
+test("a wrong policy names every place and the mend", async () => {
+  const wrong = POLICY.replace("[window]", "[windw]").replace('"count"', '"cuont"');
+  const found = await Preview.check(wrong, "p.toml");
+  const windw = found.find((d) => d.message.includes("windw"));
+  assert.deepEqual([windw.code, windw.line, windw.column], ["unknown_field", 7, 2]);
+  assert.match(windw.hint, /window/);
+  assert.equal(wrong.slice(windw.from, windw.to), "windw");
+  assert.ok(found.some((d) => d.message.includes("cuont")));
+  assert.deepEqual(await Preview.check(POLICY, "p.toml"), []);
+  await assert.rejects(Preview.create(wrong, { fileName: "p.toml" }), (e) => {
+    assert.deepEqual(e.diagnostics, found);
+    return refused("policy", /p\.toml:\d+:\d+: .*more\)/)(e);
+  });
+  assert.match(await Preview.explain(POLICY), /in windows of 1m/);
+  await assert.rejects(Preview.explain(wrong), refused("policy", /did you mean/));
+});
+
+test("without an arrival field the preview says that arrival times are unknown", async () => {
+  const p = await Preview.create(POLICY);
+  assert.equal(p.arrival, "unknown");
+  const q = await Preview.create(POLICY.replace("key =", 'arrival = { field = "seen", unit = "ms" }\nkey ='));
+  assert.deepEqual([q.arrival, q.policy.arrivalField], ["field", "seen"]);
+});
+
+test("the digest is that of the file", async () => {
+  const info = await engineInfo();
+  assert.equal(info.sha256, createHash("sha256").update(readFileSync(pathOf("plimsoll.wasm"))).digest("hex"));
+  assert.equal(info.abi, 1);
+  assert.match(info.version, /^\d+\.\d+\.\d+/);
+});
+
+test("dispose ends a preview, twice is nothing, use after it throws", async () => {
+  const p = await Preview.create(POLICY);
+  p.pushNdjson("{}\n");
+  p.dispose();
+  p.dispose();
+  for (const use of [() => p.rows(), () => p.pushNdjson("{}"), () => p.account, () => p.end()]) {
+    assert.throws(use, refused("disposed", /make another one/));
+  }
+  const q = await Preview.create(POLICY);
+  q.end();
+  q.end();
+  assert.throws(() => q.pushNdjson("{}"), refused("disposed", /ended/));
+  assert.equal(q.counts.rows, 0);
+});
+
+test("ranges page through rows", async () => {
+  const p = await Preview.create(POLICY);
+  p.pushNdjson(records(2_000, 3));
+  p.end();
+  const whole = p.rows(all);
+  assert.equal(p.counts.rows, whole.length);
+  assert.deepEqual([...p.rows({ from: 0, count: 7 }), ...p.rows({ from: 7, count: 1e6 })], whole);
+  assert.deepEqual(p.rows({ from: whole.length }), []);
+  assert.throws(() => p.rows({ from: -1 }), RangeError);
+  const windows = p.windows(0);
+  assert.equal(windows.reduce((n, w) => n + w.total, 0), p.account.counted);
+});
+
+test("gzip is unpacked; damage and zstd speak", async () => {
+  const data = records(500, 4);
+  const read = async (bytes) => {
+    const p = await Preview.create(POLICY);
+    await p.read(new Blob([bytes]));
+    return text(p.ndjson());
+  };
+  const plain = await read(data);
+  assert.ok(plain.length > 1_000);
+  const packed = gzipSync(data);
+  assert.equal(await read(packed), plain);
+  await assert.rejects(read(packed.subarray(0, packed.length - 20)), refused("input", /gzip/));
+  await assert.rejects(read(new Uint8Array([0x28, 0xb5, 0x2f, 0xfd, 0, 0])), refused("input", /zstd/));
+  assert.equal(await read(new Uint8Array(0)), "");
+});
+
+test("a thousand previews leave the memory where it was", async () => {
+  const round = async (n) => {
+    for (let i = 0; i < n; i++) {
+      const p = await Preview.create(POLICY);
+      p.pushNdjson('{"ts":1700000000000,"placement":"a","v":1}\n');
+      p.end();
+      p[Symbol.dispose]();
+    }
+  };
+  await round(200);
+  const before = process.memoryUsage().arrayBuffers + process.memoryUsage().external;
+  await round(1_000);
+  const after = process.memoryUsage().arrayBuffers + process.memoryUsage().external;
+  assert.ok(after - before < 64 << 20, `grew by ${after - before} bytes`);
+});
