@@ -13,3 +13,4 @@ pub mod live;
 pub mod runtime;
 pub mod source;
 pub mod store;
+pub mod telemetry;

@@ -26,8 +26,10 @@ use plimsoll_core::account::Account;
 use plimsoll_core::policy::{LateTo, Policy};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::wire::effects::{Effects, Progress};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Reads the host's clock: milliseconds since the epoch.
@@ -116,6 +118,7 @@ pub struct StatusHub {
     started_ms: i64,
     inner: Mutex<Inner>,
     changed: watch::Sender<Versions>,
+    batch_seconds: Histogram,
 }
 
 /// Which state of things a watcher has seen.
@@ -148,7 +151,17 @@ impl StatusHub {
             closed: None,
         };
         let started_ms = now();
-        Self { about, policy, now, started_ms, inner: Mutex::new(inner), changed: watch::Sender::default() }
+        // 1 ms to half a minute.
+        let batch_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        Self {
+            about,
+            policy,
+            now,
+            started_ms,
+            inner: Mutex::new(inner),
+            changed: watch::Sender::default(),
+            batch_seconds,
+        }
     }
 
     /// Says how a lane stands: after each commit, and every second or so while it waits.
@@ -183,6 +196,43 @@ impl StatusHub {
         inner.recent.add(effects, arrival);
         drop(inner);
         self.changed.send_modify(|v| v.rows += 1);
+    }
+
+    /// Says how long a batch took from its first record read to its commit.
+    pub fn batch_took(&self, time: Duration) {
+        self.batch_seconds.observe(time.as_secs_f64());
+    }
+
+    /// How long batches took, in seconds.
+    pub fn batch_seconds(&self) -> &Histogram {
+        &self.batch_seconds
+    }
+
+    /// Whether the lanes do their work: none stands still, and each has committed or looked within `silence_ms_max`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self, silence_ms_max: i64) -> Result<(), String> {
+        let now = (self.now)();
+        let inner = self.lock();
+        if inner.lanes.is_empty() {
+            return Err("no lane has started yet".into());
+        }
+        for l in inner.lanes.values() {
+            let silence = now - l.at_ms;
+            match &l.state {
+                LaneState::Paused(why) | LaneState::Halted(why) => {
+                    return Err(format!("lane {} is {}: {why}", l.lane, l.state.name()));
+                }
+                LaneState::Starting => return Err(format!("lane {} has not committed yet", l.lane)),
+                LaneState::Done => {}
+                LaneState::Running | LaneState::Idle if silence > silence_ms_max => {
+                    return Err(format!("lane {} gave no sign of life for {} s", l.lane, silence / 1_000));
+                }
+                LaneState::Running | LaneState::Idle => {}
+            }
+        }
+        Ok(())
     }
 
     /// Tells when something changed.
@@ -315,6 +365,20 @@ pub(crate) mod tests {
         assert_eq!((s.rate, s.lag.watermark_ms, s.lag.close_ms), (250.0, Some(2_990), Some(2_990)));
         clock.store(60_000, Ordering::Relaxed);
         assert_eq!(hub.stats().rate, 0.0, "nothing was read in the last ten seconds");
+    }
+
+    #[test]
+    fn readiness_names_the_lane_that_stands_still() {
+        let (hub, clock) = hub();
+        assert!(hub.ready(60_000).unwrap_err().contains("no lane"));
+        hub.lane(lane("a", None, 1));
+        assert_eq!(hub.ready(60_000), Ok(()));
+        clock.store(62_000, Ordering::Relaxed);
+        assert_eq!(hub.ready(60_000).unwrap_err(), "lane a gave no sign of life for 61 s");
+        hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", None, 1) });
+        assert_eq!(hub.ready(60_000), Ok(()), "what is done need not speak");
+        hub.lane(LaneStatus { state: LaneState::Halted("its head was reset".into()), ..lane("b", None, 1) });
+        assert_eq!(hub.ready(60_000).unwrap_err(), "lane b is halted: its head was reset");
     }
 
     #[test]
