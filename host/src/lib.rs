@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod driver;
+pub mod http;
 pub mod live;
 pub mod runtime;
 pub mod source;

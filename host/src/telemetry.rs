@@ -182,6 +182,9 @@ fn family<'a, M: EncodeMetric>(
     let Some(first) = samples.peek() else { return Ok(()) };
     let mut metric = to.encode_descriptor(name, help, None, first.1.metric_type())?;
     for (labels, value) in samples {
+        if labels.is_empty() {
+            return value.encode(metric);
+        }
         value.encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
