@@ -15,12 +15,17 @@
 
 mod diagnostic;
 mod json;
+mod print;
 mod reader;
+mod reference;
+mod schema;
 mod toml;
 mod tree;
 mod walk;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics};
+pub use reference::reference;
+pub use schema::{PolicyDocument, SCHEMA_ID, schema};
 
 use super::Policy;
 use diagnostic::{Finding, finish};

@@ -5,7 +5,7 @@
 //!
 //! Not here: the forms of values in people's text (`text`), of durations (`duration`).
 
-use super::{LateBy, Op, Path, Spec, Strategy, Windowing};
+use super::{LateBy, Measure, Op, Path, Spec, Strategy, Windowing};
 use crate::policy::duration::Written;
 use crate::time::TimeDelta;
 use alloc::collections::BTreeMap;
@@ -82,13 +82,14 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
         p.value("v", s.v, "1, the version of the canonical form that this engine reads");
     }
     if !is_name(&s.policy) {
-        p.value("policy", format!("`{}`", cut(&s.policy)), NAME);
+        p.value("policy", quoted(&s.policy), NAME);
     }
     p.input(s);
     match s.window {
         Windowing::Fixed { size, offset } => {
             p.span("window.fixed", size, 1);
-            if offset < TimeDelta::ZERO || offset >= size {
+            // A size that is wrong is refused for itself.
+            if offset < TimeDelta::ZERO || (offset >= size && size > TimeDelta::ZERO) {
                 p.value("window.offset", Written(offset), "0s or more and less than the window's size");
             }
         }
@@ -122,7 +123,7 @@ pub(crate) fn wanted(s: &Spec) -> impl Iterator<Item = (String, &Path)> {
         .chain(i.arrival.iter().map(|a| ("input.arrival.field".into(), &a.field)))
         .chain(i.key.iter().enumerate().map(|(i, p)| (key_at(i), p)))
         .chain(i.source.iter().map(|p| ("input.source".into(), p)))
-        .chain(s.measures.iter().filter_map(|m| m.field.as_ref().map(|p| (measure_at(&m.name), p))))
+        .chain(s.measures.iter().filter_map(|m| m.field.as_ref().map(|p| (operand_at(m), p))))
 }
 
 const NAME: &str = "a name of 1 to 64 letters, digits, `_` or `-` that begins with a letter";
@@ -156,18 +157,14 @@ impl Problems {
             self.path(&at, p);
             let Some(column) = p.last() else { continue };
             if limits::ROW_COLUMNS.contains(&column.as_str()) {
-                self.value(
-                    &at,
-                    format!("`{}`", shown(p)),
-                    &format!("a field whose last name is not {}", row_columns()),
-                );
+                self.value(&at, quoted(&p.join(".")), &format!("a field whose last name is not {}", row_columns()));
             }
             match columns.insert(column, p) {
                 None => {}
-                Some(q) if q == p => self.value(&at, format!("`{}` twice", shown(p)), "each field once"),
+                Some(q) if q == p => self.value(&at, format!("{} twice", quoted(&p.join("."))), "each field once"),
                 Some(q) => self.value(
                     &at,
-                    format!("`{}` beside `{}`", shown(p), shown(q)),
+                    format!("{} beside `{}`", quoted(&p.join(".")), shown(q)),
                     &format!("fields with different last names: both would be the rows' column `{column}`"),
                 ),
             }
@@ -184,7 +181,7 @@ impl Problems {
             if sample == 0 || sample > limits::SAMPLE_MAX {
                 self.value("watermark.sample", sample, "1 to 2001 event times");
             }
-            if min_sample == 0 || min_sample > sample {
+            if min_sample == 0 || (min_sample > sample && sample > 0) {
                 self.value("watermark.min_sample", min_sample, "1 up to the sample's size");
             }
         }
@@ -205,21 +202,23 @@ impl Problems {
             let at = measure_at(&m.name);
             let lower = m.name.to_ascii_lowercase();
             if !is_name(&m.name) {
-                self.name(&at, format!("`{}`", cut(&m.name)), NAME);
+                self.name(&at, quoted(&m.name), NAME);
             }
             if limits::ROW_COLUMNS.contains(&lower.as_str()) {
-                self.name(&at, format!("`{}`", m.name), &format!("a name other than {}", row_columns()));
+                self.name(&at, quoted(&m.name), &format!("a name other than {}", row_columns()));
             }
-            if let Some(p) = s.input.key.iter().find(|p| p.last().is_some_and(|c| c.eq_ignore_ascii_case(&lower))) {
+            // More key fields are refused anyway, and comparing them all with each measure would take long.
+            let mut key = s.input.key.iter().take(limits::KEY_FIELDS_MAX);
+            if let Some(p) = key.find(|p| p.last().is_some_and(|c| c.eq_ignore_ascii_case(&lower))) {
                 let expected = format!("a name that is not a column of the key, as `{}` is", shown(p));
-                self.name(&at, format!("`{}`", m.name), &expected);
+                self.name(&at, quoted(&m.name), &expected);
             }
             match names.insert(lower, &m.name) {
                 None => {}
                 Some(o) if o == m.name => self.name(&at, "the name twice", "each measure's name once"),
                 Some(o) => self.name(
                     &at,
-                    format!("`{}` beside `{o}`", m.name),
+                    format!("{} beside `{}`", quoted(&m.name), cut(o)),
                     "names that differ in more than capitals: SQL does not tell them apart",
                 ),
             }
@@ -227,7 +226,7 @@ impl Problems {
                 (Op::Count, None) => {}
                 (Op::Count, Some(_)) => self.value(&at, "a field for count", "\"count\" alone: it counts records"),
                 (_, None) => self.value(&at, "no field", "a field, like { sum = \"impressions\" }"),
-                (_, Some(p)) => self.path(&at, p),
+                (_, Some(p)) => self.path(&operand_at(m), p),
             }
         }
     }
@@ -237,7 +236,7 @@ impl Problems {
         for (at, p) in wanted(s).filter(|(_, p)| !p.is_empty()) {
             if let Some((other, q)) = wanted(s).find(|(_, q)| q.len() > p.len() && q[..p.len()] == p[..]) {
                 let expected = format!("a field that is not an object: `{}` is wanted by `{other}`", shown(q));
-                self.value(&at, format!("`{}`", shown(p)), &expected);
+                self.value(&at, quoted(&p.join(".")), &expected);
             }
         }
     }
@@ -247,8 +246,8 @@ impl Problems {
             || p.len() > limits::PATH_DEPTH_MAX
             || p.iter().any(|f| f.is_empty() || f.len() > limits::FIELD_BYTES_MAX)
         {
-            let expected = "a field name, or names joined by dots, at most 16 deep and 256 bytes each";
-            self.value(at, format!("`{}`", shown(p)), expected);
+            let expected = "a field's name, or names joined by dots, at most 16 deep and 256 bytes each";
+            self.value(at, quoted(&p.join(".")), expected);
         }
     }
 
@@ -280,6 +279,16 @@ fn measure_at(name: &str) -> String {
     format!("measures.{name}")
 }
 
+fn operand_at(m: &Measure) -> String {
+    let op = match m.op {
+        Op::Count => "count",
+        Op::Sum => "sum",
+        Op::Min => "min",
+        Op::Max => "max",
+    };
+    format!("measures.{}.{op}", m.name)
+}
+
 fn row_columns() -> String {
     format!("one of the rows' own columns ({})", limits::ROW_COLUMNS.join(", "))
 }
@@ -287,6 +296,10 @@ fn row_columns() -> String {
 /// A path as it is written, cut to a length that a message bears.
 fn shown(p: &Path) -> String {
     cut(&p.join("."))
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", cut(text))
 }
 
 fn cut(text: &str) -> String {

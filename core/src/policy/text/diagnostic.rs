@@ -34,15 +34,15 @@ pub struct Diagnostic {
 }
 
 /// The kinds of errors. In JSON and for programs in snake case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Code {
     /// The text is no TOML or JSON.
     Syntax,
-    /// The document is longer than `SIZE_MAX`.
+    /// The document is too long.
     TooLarge,
-    /// The document is nested deeper than `DEPTH_MAX`.
+    /// The document is nested too deep.
     TooDeep,
     /// A field that no policy has.
     UnknownField,
@@ -142,12 +142,21 @@ pub(super) fn finish(mut findings: Vec<Finding>, text: &str, before: usize) -> D
                 column: up_to[line_start..].chars().count() + 1,
                 from: f.span.from + before,
                 to: f.span.to + before,
-                message: f.message,
-                hint: f.hint,
+                message: printable(&f.message),
+                hint: f.hint.as_deref().map(printable),
             }
         })
         .collect();
     Diagnostics { file: None, all, more }
+}
+
+/// Names from the document stand in messages: a name with control characters must not speak to a terminal.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// The last character boundary up to `at`: a place given by a parser may lie within a character.

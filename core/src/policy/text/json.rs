@@ -24,7 +24,10 @@ const STRICT: ParseOptions = ParseOptions {
 
 /// Reads a document.
 pub(super) fn tree(text: &str) -> Result<Node, Finding> {
-    depth(text)?;
+    let control = scan(text)?;
+    if text.trim().is_empty() {
+        return Err(syntax(Span { from: 0, to: 0 }, "an empty document".into(), None));
+    }
     let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(|e| {
         let range = e.range();
         let hint = match e.kind() {
@@ -37,29 +40,41 @@ pub(super) fn tree(text: &str) -> Result<Node, Finding> {
         let mut first = message.chars();
         let message = first.next().map_or(String::new(), |c| format!("{}{}", c.to_ascii_lowercase(), first.as_str()));
         syntax(Span { from: range.start, to: range.end }, message, hint)
-    })?;
-    // The parser lets a few things pass that are no JSON: control characters in strings, other spaces.
-    if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        let line_start = text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum::<usize>();
-        let at = (line_start + e.column().saturating_sub(1)).min(text.len());
-        let message = e.to_string();
-        let message = message.rfind(" at line ").map_or(message.as_str(), |i| &message[..i]);
-        return Err(syntax(Span { from: at, to: at }, message.into(), None));
-    }
-    match parsed.value {
-        Some(value) => Ok(node(value)),
-        None => Err(syntax(Span { from: text.len(), to: text.len() }, "an empty document".into(), None)),
-    }
+    });
+    let parsed = match (parsed, control) {
+        (Ok(parsed), None) => parsed,
+        (Ok(_), Some(f)) | (Err(f), None) => return Err(f),
+        // The first place is the one to mend: what comes behind often follows from it.
+        (Err(f), Some(g)) => return Err(if f.span.from < g.span.from { f } else { g }),
+    };
+    judge(text)?;
+    Ok(node(parsed.value.expect("the document is not empty")))
+}
+
+/// What serde_json says: the parser lets a few things pass that are no JSON, like other spaces.
+fn judge(text: &str) -> Result<(), Finding> {
+    let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(text) else { return Ok(()) };
+    let line_start: usize = text.split_inclusive('\n').take(e.line().saturating_sub(1)).map(str::len).sum();
+    let at = (line_start + e.column().saturating_sub(1)).min(text.len());
+    let message = e.to_string();
+    let message = message.rfind(" at line ").map_or(message.as_str(), |i| &message[..i]);
+    Err(syntax(Span { from: at, to: at }, message.into(), None))
 }
 
 fn syntax(span: Span, message: String, hint: Option<String>) -> Finding {
     Finding { code: Code::Syntax, path: String::new(), span, message: format!("not JSON: {message}"), hint }
 }
 
-/// Refuses deep documents before anything recursive sees them.
-fn depth(text: &str) -> Result<(), Finding> {
+/// Refuses deep documents before anything recursive sees them, and looks for control characters in strings.
+fn scan(text: &str) -> Result<Option<Finding>, Finding> {
     let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    let mut control = None;
     for (i, b) in text.bytes().enumerate() {
+        if in_text && b < b' ' && control.is_none() {
+            let message = "a line break or control character in a string".into();
+            let hint = Some("close the string before it, or write it as an escape, like \\n".into());
+            control = Some(syntax(Span { from: i, to: i + 1 }, message, hint));
+        }
         match b {
             _ if escaped => escaped = false,
             b'\\' if in_text => escaped = true,
@@ -74,7 +89,7 @@ fn depth(text: &str) -> Result<(), Finding> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(control)
 }
 
 pub(super) fn too_deep(span: Span) -> Finding {

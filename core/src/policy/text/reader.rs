@@ -6,9 +6,9 @@
 //!
 //! Not here: which fields a policy has (`walk`).
 
-use super::Syntax;
 use super::diagnostic::{Code, Finding};
 use super::tree::{Member, Node, Span, Value, cut};
+use super::{Syntax, walk};
 use crate::policy::{Path, PolicyError, duration};
 use crate::time::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,10 +136,13 @@ impl Reader {
             }
             let meant = nearest(name, shape.fields);
             section.excused.extend(meant);
+            let owner = walk::owner(name).filter(|_| meant.is_none());
             let within = if f.path.is_empty() { String::new() } else { format!(" in `{}`", f.path) };
-            let hint = match meant {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("expected {}", one_of(shape.fields, "`")),
+            let hint = match (meant, owner) {
+                (Some(meant), _) => format!("did you mean `{meant}`?"),
+                (None, Some("")) => "it belongs to the document itself, above the first section".into(),
+                (None, Some(owner)) => format!("it belongs to `{owner}`"),
+                (None, None) => format!("expected {}", one_of(shape.fields, "`")),
             };
             self.note(Code::UnknownField, &path, m.key, format!("unknown field `{}`{within}", cut(name)), Some(hint));
         }
@@ -208,7 +211,8 @@ impl Reader {
         let text = self.text(f, &expected, None)?;
         let chosen = words.iter().find(|(w, _)| *w == text).map(|(_, t)| *t);
         if chosen.is_none() {
-            let hint = nearest(text, &names).map(|meant| format!("did you mean \"{meant}\"?"));
+            let hint =
+                nearest(text, &names).filter(|_| names.len() > 1).map(|meant| format!("did you mean \"{meant}\"?"));
             self.refuse(Code::WrongValue, f, &expected, hint);
         }
         chosen
@@ -216,36 +220,59 @@ impl Reader {
 
     /// A duration with its unit.
     pub(super) fn duration(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
+        self.duration_or(f, None)
+    }
+
+    /// A duration, in a field that may also be `"none"`.
+    pub(super) fn duration_or_none(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
         match &f.node.value {
-            Value::Text(t) => match duration::parse(t) {
-                Ok(d) => Some(d),
-                Err(e) => {
-                    self.refuse(Code::WrongValue, f, &e.to_string(), None);
-                    None
-                }
-            },
-            Value::Number(n) if n.len() < 10 && n.bytes().all(|b| b.is_ascii_digit()) => {
-                self.refuse(Code::WrongType, f, "a duration with a unit", Some(format!("like \"{n}s\"")));
-                None
-            }
-            _ => {
-                self.refuse(Code::WrongType, f, "a duration with a unit", Some("like \"60s\"".into()));
-                None
-            }
+            Value::Text(t) if t == "none" => None,
+            _ => self.duration_or(f, Some("or \"none\"")),
         }
+    }
+
+    fn duration_or(&mut self, f: &Field<'_>, or: Option<&str>) -> Option<TimeDelta> {
+        if let Value::Text(t) = &f.node.value {
+            let d = duration::parse(t);
+            if let Err(e) = d {
+                self.refuse(Code::WrongValue, f, &e.to_string(), or.map(str::to_owned));
+            }
+            return d.ok();
+        }
+        let like = match &f.node.value {
+            Value::Number(n) if n.len() < 10 && n.bytes().all(|b| b.is_ascii_digit()) => format!("like \"{n}s\""),
+            _ => "like \"60s\"".into(),
+        };
+        let hint = [Some(like.as_str()), or].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        self.refuse(Code::WrongType, f, "a duration with a unit", Some(hint));
+        None
+    }
+
+    /// `true`, where the field says all by being there.
+    pub(super) fn sign(&mut self, f: &Field<'_>) {
+        let code = match f.node.value {
+            Value::Bool(true) => return,
+            Value::Bool(false) => Code::WrongValue,
+            _ => Code::WrongType,
+        };
+        self.refuse(code, f, "true, or no such field", None);
     }
 
     /// A whole number; `expected` names it with its bounds, which `validate` knows.
     pub(super) fn whole(&mut self, f: &Field<'_>, expected: &str) -> Option<u32> {
-        let Value::Number(n) = &f.node.value else {
-            self.refuse(Code::WrongType, f, expected, None);
-            return None;
-        };
-        let n = n.parse().ok();
-        if n.is_none() {
-            self.refuse(Code::WrongValue, f, expected, None);
+        match &f.node.value {
+            Value::Number(n) if n.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
+                let n = n.parse().ok();
+                if n.is_none() {
+                    self.refuse(Code::WrongValue, f, expected, None);
+                }
+                n
+            }
+            _ => {
+                self.refuse(Code::WrongType, f, &format!("{expected} as a whole number"), None);
+                None
+            }
         }
-        n
     }
 
     /// A decimal fraction in thousandths, exactly.
@@ -264,8 +291,7 @@ impl Reader {
 
     /// Where a value stands in a record: `"a.b"`, or the names in a list, `["a", "b"]`.
     pub(super) fn path(&mut self, f: &Field<'_>) -> Option<Path> {
-        let expected = "a field's name, or its names in a list where they have dots themselves";
-        let hint = Some("like \"placement\" or [\"a.b\", \"c\"]".to_owned());
+        let hint = Some("like \"ts\", \"a.b\" or [\"a.b\", \"c\"]".to_owned());
         match &f.node.value {
             Value::Text(t) => Some(t.split('.').map(str::to_owned).collect()),
             Value::List(names) => {
@@ -283,7 +309,7 @@ impl Reader {
                 path
             }
             _ => {
-                self.refuse(Code::WrongType, f, expected, hint);
+                self.refuse(Code::WrongType, f, "a field's name", hint);
                 None
             }
         }

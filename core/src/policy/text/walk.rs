@@ -17,23 +17,31 @@ use crate::policy::{
 };
 use crate::time::TimeDelta;
 
-/// What stands in the text where nothing is said.
+/// What stands where nothing is said. The schema says so too.
 pub(super) mod defaults {
+    use crate::policy::{Format, Future, Late, LateBy, LateTo, Limits, Strategy, Watermark};
     use crate::time::TimeDelta;
 
-    pub(in super::super) const QUANTILE_MILLI: u32 = 500;
+    pub(in super::super) const FORMAT: Format = Format::Json;
+    pub(in super::super) const UNIT_CHECK: bool = true;
+    pub(in super::super) const Q_MILLI: u32 = 500;
     pub(in super::super) const SAMPLE: u32 = 501;
     /// Or the whole sample, where that is smaller.
     pub(in super::super) const MIN_SAMPLE: u32 = 31;
-    pub(in super::super) const DELAY: TimeDelta = TimeDelta::from_mins(10);
-    pub(in super::super) const MAX_FUTURE: TimeDelta = TimeDelta::from_mins(5);
-    pub(in super::super) const RECORD_BYTES: u32 = 1 << 20;
-    pub(in super::super) const KEY_BYTES: u32 = 1 << 10;
-    pub(in super::super) const DEAD_LETTER_BYTES: u32 = 64 << 10;
+    pub(in super::super) const WATERMARK: Watermark = Watermark {
+        strategy: Strategy::Quantile { q_milli: Q_MILLI, sample: SAMPLE, min_sample: MIN_SAMPLE },
+        delay: TimeDelta::from_mins(10),
+        max_future: Some(TimeDelta::from_mins(5)),
+        future: Future::Quarantine,
+    };
+    pub(in super::super) const LATE: Late =
+        Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table };
+    pub(in super::super) const LIMITS: Limits =
+        Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10 };
 }
 
 const ROOT: Shape = Shape {
-    fields: &["policy", "input", "window", "watermark", "late", "measures", "limits"],
+    fields: &["policy", "input", "window", "watermark", "late", "measures", "limits", "$schema"],
     later: &[
         Later { name: "trigger", instead: "rows are written at every batch", for_field: "" },
         Later { name: "rollup", instead: "rows are those of `window`", for_field: "" },
@@ -72,6 +80,24 @@ const LIMITS: Shape = Shape {
     later: &[Later { name: "keys_per_window", instead: "the number of keys in a window has no bound", for_field: "" }],
 };
 
+/// All groups of fields, as the schema names them, in the order of the reference.
+pub(super) const SHAPES: &[(&str, &Shape)] = &[
+    ("", &ROOT),
+    ("input", &INPUT),
+    ("time", &TIME),
+    ("window", &WINDOW),
+    ("watermark", &WATERMARK),
+    ("late", &LATE),
+    ("measure", &MEASURE),
+    ("limits", &LIMITS),
+];
+
+/// The section that has a field of this name; the document itself is "".
+pub(super) fn owner(name: &str) -> Option<&'static str> {
+    let sections = SHAPES.iter().filter(|(section, _)| !matches!(*section, "time" | "measure"));
+    sections.map(|(section, shape)| (*section, shape.fields)).find(|(_, f)| f.contains(&name)).map(|(s, _)| s)
+}
+
 /// In place of a window's size that is wrong: every offset fits.
 const ANY_SPAN: TimeDelta = limits::SPAN_MAX;
 
@@ -94,6 +120,9 @@ pub(super) fn policy(root: &Node, text: &str, syntax: Syntax) -> Result<Policy, 
 }
 
 fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
+    if let Some(f) = s.optional("$schema") {
+        r.text(&f, "text, the schema's address", None);
+    }
     let name = r.required(s, "policy", "policy = \"impressions\"", "\"policy\": \"impressions\"");
     Spec {
         v: limits::CANONICAL_VERSION,
@@ -139,7 +168,7 @@ fn input(r: &mut Reader, root: &Section<'_>) -> Input {
     });
     let key = key.unwrap_or_default().iter().map(|f| r.path(f).unwrap_or_default()).collect();
     let source = s.optional("source").and_then(|f| r.path(&f));
-    Input { format: format.unwrap_or(Format::Json), time: time.unwrap_or(nothing), arrival, key, source }
+    Input { format: format.unwrap_or(defaults::FORMAT), time: time.unwrap_or(nothing), arrival, key, source }
 }
 
 fn time_field(r: &mut Reader, f: &Field<'_>) -> Option<TimeField> {
@@ -158,7 +187,7 @@ fn time_field(r: &mut Reader, f: &Field<'_>) -> Option<TimeField> {
     Some(TimeField {
         field: field.unwrap_or_default(),
         unit: unit.unwrap_or(TimeUnit::Ms),
-        unit_check: check.unwrap_or(true),
+        unit_check: check.unwrap_or(defaults::UNIT_CHECK),
     })
 }
 
@@ -175,24 +204,21 @@ fn window(r: &mut Reader, root: &Section<'_>) -> Windowing {
 fn watermark(r: &mut Reader, root: &Section<'_>) -> Watermark {
     let f = root.optional("watermark");
     let Some(s) = f.and_then(|f| r.section(&f, &WATERMARK)) else {
-        let strategy = quantile(defaults::QUANTILE_MILLI, None, None);
-        let max_future = Some(defaults::MAX_FUTURE);
-        return Watermark { strategy, delay: defaults::DELAY, max_future, future: Future::Quarantine };
+        return defaults::WATERMARK;
     };
     let strategy = strategy(r, &s);
     let delay = s.optional("delay").and_then(|f| r.duration(&f));
     let max_future = match s.optional("max_future") {
-        Some(f) if matches!(&f.node.value, Value::Text(t) if t == "none") => None,
-        Some(f) => Some(r.duration(&f).unwrap_or(defaults::MAX_FUTURE)),
-        None => Some(defaults::MAX_FUTURE),
+        Some(f) => r.duration_or_none(&f),
+        None => defaults::WATERMARK.max_future,
     };
     let future = [("quarantine", Future::Quarantine), ("clamp", Future::Clamp), ("accept", Future::Accept)];
     let future = s.optional("future").and_then(|f| r.choice(&f, &future));
     Watermark {
         strategy,
-        delay: delay.unwrap_or(defaults::DELAY),
+        delay: delay.unwrap_or(defaults::WATERMARK.delay),
         max_future,
-        future: future.unwrap_or(Future::Quarantine),
+        future: future.unwrap_or(defaults::WATERMARK.future),
     }
 }
 
@@ -208,11 +234,9 @@ fn strategy(r: &mut Reader, s: &Section<'_>) -> Strategy {
         r.note(Code::Conflict, &other.path, other.key, message, Some("leave one of them out".into()));
     }
     for f in [&max, &arrival].into_iter().flatten() {
-        if r.flag(f) == Some(false) {
-            r.refuse(Code::WrongValue, f, "true", Some("or leave the field out".into()));
-        }
+        r.sign(f);
     }
-    let q_milli = q.as_ref().and_then(|f| r.thousandths(f)).unwrap_or(defaults::QUANTILE_MILLI);
+    let q_milli = q.as_ref().and_then(|f| r.thousandths(f)).unwrap_or(defaults::Q_MILLI);
     let (sample, min_sample) = (s.optional("sample"), s.optional("min_sample"));
     if q.is_none()
         && let Some(strategy) = max.as_ref().or(arrival.as_ref())
@@ -239,17 +263,18 @@ fn quantile(q_milli: u32, sample: Option<u32>, min_sample: Option<u32>) -> Strat
 
 fn late(r: &mut Reader, root: &Section<'_>) -> Late {
     let Some(s) = root.optional("late").and_then(|f| r.section(&f, &LATE)) else {
-        return Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table };
+        return defaults::LATE;
     };
     let by = match s.optional("by") {
         // In place of a wrong word the one that takes any lateness.
         Some(f) => r.choice(&f, &[("record", LateBy::Record), ("window", LateBy::Window)]).unwrap_or(LateBy::Window),
-        None => LateBy::Record,
+        None => defaults::LATE.by,
     };
     let lateness = s.optional("allowed_lateness").and_then(|f| r.duration(&f));
     let to = [("table", LateTo::Table), ("drop", LateTo::Drop), ("accept", LateTo::Accept)];
     let to = s.optional("to").and_then(|f| r.choice(&f, &to));
-    Late { by, allowed_lateness: lateness.unwrap_or(TimeDelta::ZERO), to: to.unwrap_or(LateTo::Table) }
+    let allowed_lateness = lateness.unwrap_or(defaults::LATE.allowed_lateness);
+    Late { by, allowed_lateness, to: to.unwrap_or(defaults::LATE.to) }
 }
 
 fn measures(r: &mut Reader, root: &Section<'_>) -> Vec<Measure> {
@@ -272,6 +297,10 @@ fn measure(r: &mut Reader, f: &Field<'_>) -> Measure {
                 let hint = nearest(t, &["count"]).map(|_| "did you mean \"count\"?".into()).or(like);
                 r.refuse(Code::WrongValue, f, expected, hint);
             }
+            None
+        }
+        Value::Object(members) if members.len() == 1 && members[0].name == "count" => {
+            r.refuse(Code::WrongValue, f, "\"count\" alone: it counts records", None);
             None
         }
         Value::Object(members) if !members.is_empty() => r.section(f, &MEASURE).and_then(|s| operation(r, f, &s)),
@@ -309,8 +338,12 @@ fn bounds(r: &mut Reader, root: &Section<'_>) -> Limits {
         field.and_then(|f| r.whole(&f, &format!("1 to {most} bytes"))).unwrap_or(default)
     };
     Limits {
-        record_bytes: bytes("record_bytes", limits::RECORD_BYTES_MAX, defaults::RECORD_BYTES),
-        key_bytes: bytes("key_bytes", limits::KEY_BYTES_MAX, defaults::KEY_BYTES),
-        dead_letter_bytes: bytes("dead_letter_bytes", limits::DEAD_LETTER_BYTES_MAX, defaults::DEAD_LETTER_BYTES),
+        record_bytes: bytes("record_bytes", limits::RECORD_BYTES_MAX, defaults::LIMITS.record_bytes),
+        key_bytes: bytes("key_bytes", limits::KEY_BYTES_MAX, defaults::LIMITS.key_bytes),
+        dead_letter_bytes: bytes(
+            "dead_letter_bytes",
+            limits::DEAD_LETTER_BYTES_MAX,
+            defaults::LIMITS.dead_letter_bytes,
+        ),
     }
 }

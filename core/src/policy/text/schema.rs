@@ -1,0 +1,495 @@
+//! The text form as types: for the published JSON Schema and for writing a policy down.
+//!
+//! Invariants
+//! - Every default, bound and word of the schema comes from the constants and types that `walk` and `validate` use.
+//! - What `PolicyDocument` writes, `walk` reads: a test goes through all properties of the schema.
+//!
+//! Not here: reading (`walk`), the document in sentences (`reference`).
+
+use super::reference::EXAMPLE;
+use super::walk::defaults;
+use crate::policy::duration::Written;
+use crate::policy::{
+    Format, Future, Late, LateBy, LateTo, Limits, Measure, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit,
+    Watermark, Windowing, limits,
+};
+use crate::time::TimeDelta;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use std::borrow::Cow;
+
+/// The schema's `$id`; its last part is the version of the text form.
+pub const SCHEMA_ID: &str = "urn:plimsoll:policy:1";
+
+/// A policy: what is counted, in which windows, when it is believed to be complete, what is late.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Plimsoll policy")]
+pub struct PolicyDocument {
+    /// The schema's address, for editors; Plimsoll does not read it.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
+    schema: Option<String>,
+    /// The policy's name. Rows of policies with other names, windows, keys or measures never mix.
+    #[schemars(example = &"impressions")]
+    policy: Name,
+    /// How records become events.
+    input: InputDocument,
+    /// Where in event time results are computed.
+    window: WindowDocument,
+    /// When event time is believed to be complete.
+    #[schemars(default)]
+    watermark: WatermarkDocument,
+    /// What becomes of records behind the watermark.
+    #[schemars(default)]
+    late: LateDocument,
+    /// What is computed: the rows' columns by name, in the order of the text.
+    measures: Measures,
+    /// Bounds on what strangers can make us keep.
+    #[schemars(default)]
+    limits: LimitsDocument,
+}
+
+/// How records become events.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "input")]
+struct InputDocument {
+    /// The payload's format.
+    #[schemars(default = "Self::format")]
+    format: Format,
+    /// Where the event time stands.
+    time: TimeDocument,
+    /// Where the arrival time stands, for sources that do not carry one (files). Kinesis and DynamoDB Streams do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TimeDocument", default)]
+    arrival: Option<TimeDocument>,
+    /// The fields whose values make the key. Their last names are columns of the rows, so no two may be the same.
+    #[schemars(length(min = 1, max = limits::KEY_FIELDS_MAX), extend("examples" = [["placement", "creative"]]))]
+    key: Vec<PathDocument>,
+    /// Who sent the record: for statistics per source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PathDocument", default, example = &"device")]
+    source: Option<PathDocument>,
+}
+
+/// A field that holds a time.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "time")]
+struct TimeDocument {
+    /// Where it stands.
+    #[schemars(example = &"ts")]
+    field: PathDocument,
+    /// The unit of its numbers, or text.
+    unit: TimeUnit,
+    /// Rejects numbers that look like another unit: seconds where milliseconds are declared.
+    #[schemars(default = "Self::unit_check")]
+    unit_check: bool,
+}
+
+/// Where in event time results are computed. Windows are half-open: `[start, end)`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "window")]
+struct WindowDocument {
+    /// Windows of one size, one after the other, counted from 1970-01-01T00:00:00Z. From 1ms to 3660d.
+    #[schemars(example = &"1m")]
+    fixed: Duration,
+    /// Shifts their starts; less than the size.
+    #[schemars(default = "Duration::zero")]
+    offset: Duration,
+}
+
+/// When event time is believed to be complete: what is followed, minus a delay. One of `quantile`, `max` and `arrival`;
+/// `quantile = 0.5` where none is written.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "watermark", default, extend("allOf" = exclusions()))]
+struct WatermarkDocument {
+    /// Follows a quantile of the last event times, in at most three decimals. The median (0.5) holds until half of the
+    /// sample lies; some device clocks run ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Thousandths", extend("default" = Thousandths(defaults::Q_MILLI)))]
+    quantile: Option<Thousandths>,
+    /// Follows the greatest event time. One fast clock carries it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "True")]
+    max: Option<True>,
+    /// Follows the greatest arrival time. Event times play no part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "True")]
+    arrival: Option<True>,
+    /// How many event times make the sample; only with `quantile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        with = "u32",
+        range(min = 1, max = limits::SAMPLE_MAX),
+        extend("default" = defaults::SAMPLE)
+    )]
+    sample: Option<u32>,
+    /// No watermark before the sample holds this many; at most the sample's size, which is also the default where that
+    /// is smaller. Only with `quantile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        with = "u32",
+        range(min = 1, max = limits::SAMPLE_MAX),
+        extend("default" = defaults::MIN_SAMPLE)
+    )]
+    min_sample: Option<u32>,
+    /// How far the watermark stays behind. From 0s to 3660d.
+    delay: Duration,
+    /// How far a device's clock may run ahead of the record's arrival, or `"none"` where nothing is refused for it.
+    max_future: MaxFuture,
+    /// What becomes of records beyond `max_future`.
+    future: Future,
+}
+
+/// What becomes of records behind the watermark.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "late", default)]
+struct LateDocument {
+    /// What is judged.
+    by: LateBy,
+    /// How long after its end a window still takes records; only with `by = "window"`. From 0s to 3660d.
+    allowed_lateness: Duration,
+    /// Where late records go. Each is counted.
+    to: LateTo,
+}
+
+/// What is computed, by the name of the rows' column.
+#[derive(Debug)]
+struct Measures(Vec<(String, MeasureDocument)>);
+
+/// `"count"`, or an operation with the field that it takes. On integers, exactly.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "measure")]
+enum MeasureDocument {
+    /// How many records.
+    Count(Count),
+    /// An operation on a field.
+    Of(Operation),
+}
+
+/// How many records.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Count {
+    /// How many records.
+    Count,
+}
+
+/// An operation on a field.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Operation {
+    /// The sum of the field's values.
+    Sum(PathDocument),
+    /// The least value.
+    Min(PathDocument),
+    /// The greatest value.
+    Max(PathDocument),
+}
+
+/// Bounds on what strangers can make us keep.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "limits", default)]
+struct LimitsDocument {
+    /// Longest record in bytes; a longer one is rejected as `too_long`.
+    #[schemars(range(min = 1, max = limits::RECORD_BYTES_MAX))]
+    record_bytes: u32,
+    /// Longest key in bytes; a longer one is rejected as `key_too_long`.
+    #[schemars(range(min = 1, max = limits::KEY_BYTES_MAX))]
+    key_bytes: u32,
+    /// At most this many bytes of a record go into its dead letter.
+    #[schemars(range(min = 1, max = limits::DEAD_LETTER_BYTES_MAX))]
+    dead_letter_bytes: u32,
+}
+
+/// A name: a letter, then letters, digits, `_` or `-`; at most 64.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "name", transparent, extend("pattern" = "^[A-Za-z][A-Za-z0-9_-]{0,63}$"))]
+struct Name(String);
+
+/// A duration: whole numbers with units (`ms`, `s`, `m`, `h`, `d`), each unit once, the larger first. A day is 24 hours.
+#[derive(Debug, JsonSchema)]
+#[schemars(
+    rename = "duration",
+    transparent,
+    extend("pattern" = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength" = 2),
+    example = &"10m",
+    example = &"1h30m"
+)]
+struct Duration(#[schemars(with = "String")] TimeDelta);
+
+/// Where a value stands in a record: `"a.b"` is the field `b` of the object `a`. A field whose name has dots itself is
+/// written as a list of names: `["a.b"]`. At most 16 deep, 256 bytes a name.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "path")]
+enum PathDocument {
+    /// Names joined by dots.
+    Dotted(#[schemars(length(min = 1))] String),
+    /// The names one by one.
+    Names(#[schemars(length(min = 1, max = limits::PATH_DEPTH_MAX), inner(length(min = 1)))] Path),
+}
+
+/// A duration or `"none"`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+enum MaxFuture {
+    /// At most this.
+    Span(Duration),
+    /// No bound.
+    Unbounded(Unbounded),
+}
+
+/// No bound.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Unbounded {
+    /// No bound.
+    None,
+}
+
+/// A fraction in thousandths.
+#[derive(Debug)]
+struct Thousandths(u32);
+
+/// Written `true` or not at all.
+#[derive(Debug)]
+struct True;
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&Written(self.0))
+    }
+}
+
+impl Serialize for Thousandths {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        // The shortest decimal that reads back as this float is the fraction itself.
+        s.serialize_f64(f64::from(self.0) / 1_000.0)
+    }
+}
+
+impl JsonSchema for Thousandths {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "thousandths".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": Thousandths(1), "maximum": Thousandths(999) })
+    }
+}
+
+impl Serialize for True {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bool(true)
+    }
+}
+
+impl JsonSchema for True {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "true".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "boolean", "const": true })
+    }
+}
+
+impl Serialize for Measures {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(self.0.len()))?;
+        for (name, measure) in &self.0 {
+            map.serialize_entry(name, measure)?;
+        }
+        map.end()
+    }
+}
+
+impl JsonSchema for Measures {
+    fn schema_name() -> Cow<'static, str> {
+        "measures".into()
+    }
+
+    fn json_schema(g: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "What is computed, by the name of the rows' column; columns have the order of the text.",
+            "propertyNames": g.subschema_for::<Name>(),
+            "additionalProperties": g.subschema_for::<MeasureDocument>(),
+            "minProperties": 1,
+            "maxProperties": limits::MEASURES_MAX,
+            "examples": [{ "events": "count", "impressions": { "sum": "impressions" }, "longest": { "max": "watch_ms" } }],
+        })
+    }
+}
+
+impl Default for WatermarkDocument {
+    fn default() -> Self {
+        Self::of(&defaults::WATERMARK)
+    }
+}
+
+impl Default for LateDocument {
+    fn default() -> Self {
+        Self::of(&defaults::LATE)
+    }
+}
+
+impl Default for LimitsDocument {
+    fn default() -> Self {
+        Self::of(&defaults::LIMITS)
+    }
+}
+
+impl PolicyDocument {
+    /// A policy with all of its fields written.
+    pub fn new(policy: &Policy) -> Self {
+        let Spec { v: _, policy, input, window, watermark, late, measures, limits } = policy.spec();
+        let Windowing::Fixed { size, offset } = *window;
+        Self {
+            schema: None,
+            policy: Name(policy.clone()),
+            input: InputDocument {
+                format: input.format,
+                time: TimeDocument::of(&input.time),
+                arrival: input.arrival.as_ref().map(TimeDocument::of),
+                key: input.key.iter().map(PathDocument::of).collect(),
+                source: input.source.as_ref().map(PathDocument::of),
+            },
+            window: WindowDocument { fixed: Duration(size), offset: Duration(offset) },
+            watermark: WatermarkDocument::of(watermark),
+            late: LateDocument::of(late),
+            measures: Measures(measures.iter().map(|m| (m.name.clone(), MeasureDocument::of(m))).collect()),
+            limits: LimitsDocument::of(limits),
+        }
+    }
+}
+
+impl InputDocument {
+    fn format() -> Format {
+        defaults::FORMAT
+    }
+}
+
+impl TimeDocument {
+    fn of(t: &TimeField) -> Self {
+        Self { field: PathDocument::of(&t.field), unit: t.unit, unit_check: t.unit_check }
+    }
+
+    fn unit_check() -> bool {
+        defaults::UNIT_CHECK
+    }
+}
+
+impl WatermarkDocument {
+    fn of(w: &Watermark) -> Self {
+        let mut document = Self {
+            quantile: None,
+            max: None,
+            arrival: None,
+            sample: None,
+            min_sample: None,
+            delay: Duration(w.delay),
+            max_future: w.max_future.map_or(MaxFuture::Unbounded(Unbounded::None), |d| MaxFuture::Span(Duration(d))),
+            future: w.future,
+        };
+        match w.strategy {
+            Strategy::Max => document.max = Some(True),
+            Strategy::Arrival => document.arrival = Some(True),
+            Strategy::Quantile { q_milli, sample, min_sample } => {
+                document.quantile = Some(Thousandths(q_milli));
+                document.sample = Some(sample);
+                document.min_sample = Some(min_sample);
+            }
+        }
+        document
+    }
+}
+
+impl LateDocument {
+    fn of(l: &Late) -> Self {
+        Self { by: l.by, allowed_lateness: Duration(l.allowed_lateness), to: l.to }
+    }
+}
+
+impl LimitsDocument {
+    fn of(l: &Limits) -> Self {
+        Self { record_bytes: l.record_bytes, key_bytes: l.key_bytes, dead_letter_bytes: l.dead_letter_bytes }
+    }
+}
+
+impl MeasureDocument {
+    fn of(m: &Measure) -> Self {
+        match (m.op, &m.field) {
+            (Op::Sum, Some(p)) => Self::Of(Operation::Sum(PathDocument::of(p))),
+            (Op::Min, Some(p)) => Self::Of(Operation::Min(PathDocument::of(p))),
+            (Op::Max, Some(p)) => Self::Of(Operation::Max(PathDocument::of(p))),
+            // In a checked policy, `count` alone goes without a field.
+            _ => Self::Count(Count::Count),
+        }
+    }
+}
+
+impl PathDocument {
+    fn of(p: &Path) -> Self {
+        if p.iter().any(|name| name.contains('.')) { Self::Names(p.clone()) } else { Self::Dotted(p.join(".")) }
+    }
+}
+
+impl Duration {
+    fn zero() -> Self {
+        Self(TimeDelta::ZERO)
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the text form.
+pub fn schema() -> serde_json::Value {
+    let one_line = RecursiveTransform(|schema: &mut Schema| {
+        if let Some(serde_json::Value::String(text)) = schema.get_mut("description") {
+            *text = text.replace('\n', " ");
+        }
+    });
+    let generator = SchemaSettings::draft2020_12().for_deserialize().with_transform(one_line).into_generator();
+    let mut schema = generator.into_root_schema_for::<PolicyDocument>();
+    let example = Policy::from_toml(EXAMPLE).expect("the example is a policy");
+    let example = serde_json::to_value(PolicyDocument::new(&example)).expect("a document has only text as keys");
+    schema.insert("$id".into(), SCHEMA_ID.into());
+    schema.insert("examples".into(), vec![example].into());
+    schema.into()
+}
+
+// Pairs of fields that no watermark has both of.
+fn exclusions() -> Vec<serde_json::Value> {
+    let pairs = [
+        ["quantile", "max"],
+        ["quantile", "arrival"],
+        ["max", "arrival"],
+        ["sample", "max"],
+        ["sample", "arrival"],
+        ["min_sample", "max"],
+        ["min_sample", "arrival"],
+    ];
+    pairs.iter().map(|pair| serde_json::json!({ "not": { "required": pair } })).collect()
+}
