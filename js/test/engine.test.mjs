@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { build } from "esbuild";
 import { POLICY, dist, pathOf } from "./help.mjs";
 
 /** A copy of the package with nothing loaded yet: what is loaded once per script is loaded anew. */
@@ -119,4 +120,16 @@ test("answers that are no module speak", async (t) => {
   await assert.rejects(load({ engine: at("/app.wasm"), bindings }), /HTML page.*optimizeDeps/);
   await assert.rejects(load({ engine: at("/missing.wasm"), bindings }), /missing\.wasm answered 404/);
   await assert.rejects(load(), /plimsoll\/slim knows no files/);
+});
+
+test("a bundler that drops what is unused keeps the files' addresses", async () => {
+  for (const [platform, entry] of [["browser", "browser.js"], ["node", "node.js"]]) {
+    const { outputFiles } = await build({
+      stdin: { contents: 'import { load } from "plimsoll"; await load();', resolveDir: fileURLToPath(dist("")) },
+      bundle: true, format: "esm", platform, treeShaking: true, write: false, conditions: [platform],
+    });
+    const text = outputFiles[0].text;
+    assert.match(text, /new URL\("\.\/plimsoll\.wasm", import\.meta\.url\)/, entry);
+    assert.equal(text.includes("node:fs"), platform === "node", entry);
+  }
 });
