@@ -13,6 +13,7 @@
 mod datetime;
 
 pub(crate) use datetime::date;
+pub use datetime::parse as parse_rfc3339;
 
 use crate::account::Reason;
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};

@@ -190,7 +190,7 @@ async fn file(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Re
     match &shared.site.page {
         None if name == "index.html" => plain(
             StatusCode::OK,
-            "Plimsoll is running, but the files of its page were not found. Build them (`npm run build` in js/), or say where \
+            "Plimsoll is running, but the files of its page were not found. Build them with `make js`, or say where \
              they lie with PLIMSOLL_SHARE. /live, /metrics, /healthz and /readyz work without them.\n",
         ),
         None => plain(StatusCode::NOT_FOUND, "not found\n"),

@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The program `plimsoll`.
+
+fn main() -> std::process::ExitCode {
+    plimsoll::cli::main()
+}

@@ -70,6 +70,7 @@ pub fn check(args: &Args) -> Outcome {
             Err(diagnostics) => {
                 refused += 1;
                 let list: Vec<_> = diagnostics
+                    .all
                     .iter()
                     .map(|d| {
                         serde_json::json!({

@@ -2,13 +2,16 @@
 
 use super::{Exit, Failure};
 use crate::runtime::native::NativeEngines;
-use crate::runtime::wasm::{Modules, Settings};
 use crate::runtime::Engines;
+use crate::runtime::wasm::{CacheDir, ModuleError, Modules, Settings};
 use anyhow::anyhow;
+use bytes::Bytes;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::policy::text::{Syntax, parse};
+use plimsoll_core::time::EventTime;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Which engine runs.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,12 +37,24 @@ impl EngineArgs {
             return Ok(Arc::new(NativeEngines));
         }
         let mut settings = Settings::default();
-        settings.memory_bytes_max = u64::from(self.module_memory) << 20;
-        if self.cache_dir.is_some() {
-            settings.cache_dir = self.cache_dir.clone();
+        settings.memory_bytes = u64::from(self.module_memory) << 20;
+        if let Some(dir) = &self.cache_dir {
+            settings.cache = CacheDir::At(dir.clone());
         }
-        let engines = Modules::load(self.module.as_deref(), settings).map_err(|e| Exit::Module.because(e))?;
-        Ok(Arc::new(engines))
+        let refused = |e: ModuleError| Exit::Module.because(e);
+        let path = Modules::find(self.module.as_deref()).map_err(refused)?;
+        Ok(Arc::new(Modules::load(&path, &settings).map_err(refused)?))
+    }
+
+    /// The module's own bytes, for the page; `None` for the native engine.
+    pub fn bytes(&self) -> Result<Option<Bytes>, Failure> {
+        if self.native {
+            return Ok(None);
+        }
+        let path = Modules::find(self.module.as_deref()).map_err(|e| Exit::Module.because(e))?;
+        let wasm = std::fs::read(&path)
+            .map_err(|e| Exit::Module.because(anyhow!("cannot read the module {}: {e}", path.display())))?;
+        Ok(Some(Bytes::from(wasm)))
     }
 }
 
@@ -53,8 +68,33 @@ pub fn policy(file: &Path) -> Result<(Arc<Policy>, String), Failure> {
     match parse(&text, Syntax::guess(&name, &text)) {
         Ok(policy) => Ok((Arc::new(policy), text)),
         Err(diagnostics) => {
-            let lines: Vec<String> = diagnostics.iter().map(|d| format!("{name}:{d}")).collect();
-            Err(Exit::Policy.because(anyhow!("the policy is refused:\n{}", lines.join("\n"))))
+            Err(Exit::Policy.because(anyhow!("the policy is refused:\n{}", diagnostics.in_file(&name))))
         }
+    }
+}
+
+/// A time as people write it: RFC 3339, or milliseconds since the epoch.
+pub fn time(text: &str) -> Result<EventTime, String> {
+    let ms = text.parse::<i64>().ok().or_else(|| plimsoll_core::decode::parse_rfc3339(text.as_bytes()));
+    ms.map(EventTime::from_millis).ok_or_else(|| "expected a time like 2026-11-23T10:00:00Z, or milliseconds since 1970".into())
+}
+
+/// Says stop at Ctrl-C or SIGTERM. A second one ends the process as it would have without us.
+pub async fn stop_on_signal(stop: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(s) => s,
+        Err(error) => return tracing::error!(%error, "SIGTERM cannot be listened for"),
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: finishing the batch in hand");
+    stop.send_replace(true);
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => std::process::exit(130),
+        _ = terminate.recv() => std::process::exit(143),
+        () = stop.closed() => {}
     }
 }

@@ -14,8 +14,10 @@ mod preview;
 mod produce;
 mod rows;
 mod run;
+mod serve;
 mod tables;
 
+use crate::telemetry::{LogFormat, log_to_stderr};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -100,7 +102,11 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::init_logs(cli.log_json);
+    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Human };
+    if let Err(e) = log_to_stderr(format) {
+        eprintln!("plimsoll: {e}");
+        return ExitCode::from(Exit::Run as u8);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

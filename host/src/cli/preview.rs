@@ -1,0 +1,196 @@
+//! `plimsoll preview`: rows on standard output, accounting on standard error, no store.
+
+use super::common::{self, EngineArgs};
+use super::{Exit, Failure, Outcome};
+use crate::preview::{PreviewError, Summary, Watch, preview as run};
+use crate::source::file::{FileLanes, FileOptions, FileSource};
+use crate::source::stdin::Pipe;
+use crate::source::{Position, Source};
+use anyhow::anyhow;
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_core::wire::effects::DeadLetter;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Aggregates files without a store: rows on stdout, accounting on stderr.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  plimsoll preview --policy impressions.toml events.ndjson
+  plimsoll preview --policy impressions.toml 'events/*.ndjson.gz' --late-out late.ndjson --dead-out dead.ndjson > rows.ndjson
+  cat events.ndjson | plimsoll preview --policy impressions.toml -
+
+A row a line, final windows first; `state` says whether a row may still change.")]
+pub struct Args {
+    /// The policy, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// NDJSON files or globs, plain, gzip or zstd; `-` is standard input.
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<String>,
+    /// Write the rows there instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write the late rows there.
+    #[arg(long, value_name = "FILE")]
+    late_out: Option<PathBuf>,
+    /// Write the records that were set aside there, with position and reason.
+    #[arg(long, value_name = "FILE")]
+    dead_out: Option<PathBuf>,
+    /// Each file is a lane of its own (shards), instead of all files one lane in name order (rotated logs).
+    #[arg(long)]
+    lane_per_file: bool,
+    /// The accounting as one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// How many dead letters are shown when nobody asked for all of them.
+const SHOWN: u64 = 5;
+
+pub async fn preview(args: Args) -> Outcome {
+    let (policy, _) = common::policy(&args.policy)?;
+    let engines = args.engine.load()?;
+    let (source, size): (Arc<dyn Source>, Option<u64>) = if args.inputs == ["-"] {
+        (Arc::new(Pipe::stdin()), None)
+    } else {
+        let mut options = FileOptions::default();
+        options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+        let files = FileSource::new(&args.inputs, options).map_err(|e| Exit::Input.because(e))?;
+        let size = files.size().map_err(|e| Exit::Input.because(e))?;
+        (Arc::new(files), Some(size))
+    };
+    let mut out: Box<dyn Write + Send> = match &args.out {
+        Some(file) => Box::new(create(file)?),
+        None => Box::new(BufWriter::with_capacity(1 << 17, io::stdout())),
+    };
+    let mut seen = Seen { bar: bar(size), dead: args.dead_out.as_ref().map(create).transpose()?, shown: 0, failed: None };
+    let summary = run(source, Arc::clone(&engines), Arc::clone(&policy), &mut *out, &mut seen).await;
+    if let Some(bar) = &seen.bar {
+        bar.finish_and_clear();
+    }
+    let summary = match summary {
+        Ok(summary) => summary,
+        // Whoever read our rows has seen enough: `plimsoll preview ... | head`.
+        Err(PreviewError::Write(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(e) => return Err(failure(e)),
+    };
+    if let Some(file) = &args.late_out {
+        std::fs::write(file, &summary.late)
+            .map_err(|e| Exit::Run.because(anyhow!("cannot write the late rows to {}: {e}", file.display())))?;
+    }
+    seen.finish()?;
+    report(&summary, args.json, engines.digest());
+    Ok(())
+}
+
+fn failure(e: PreviewError) -> Failure {
+    match e {
+        PreviewError::Source(e) => Exit::Input.because(e),
+        PreviewError::Engine(e) => Exit::Module.because(e),
+        other => Exit::Run.because(other),
+    }
+}
+
+fn create(file: &PathBuf) -> Result<BufWriter<File>, Failure> {
+    let opened = File::create(file).map_err(|e| Exit::Run.because(anyhow!("cannot write {}: {e}", file.display())))?;
+    Ok(BufWriter::with_capacity(1 << 17, opened))
+}
+
+/// A bar where a person watches; `None` in scripts.
+pub fn bar(size: Option<u64>) -> Option<ProgressBar> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+    let bar = ProgressBar::new(size?);
+    bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
+    Some(bar)
+}
+
+struct Seen {
+    bar: Option<ProgressBar>,
+    dead: Option<BufWriter<File>>,
+    shown: u64,
+    failed: Option<io::Error>,
+}
+
+impl Seen {
+    fn finish(self) -> Outcome {
+        let flushed = self.dead.map_or(Ok(()), |mut f| f.flush());
+        match self.failed.map_or(flushed, Err) {
+            Ok(()) => Ok(()),
+            Err(e) => Err(Exit::Run.because(anyhow!("cannot write the dead letters: {e}"))),
+        }
+    }
+}
+
+impl Watch for Seen {
+    fn read(&mut self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+    }
+
+    fn dead(&mut self, letter: &DeadLetter, place: Option<&Position>, why: &str) {
+        let place = place.map_or("?", |p| p.0.as_str());
+        if let Some(file) = &mut self.dead {
+            let line = dead_line(place, letter.reason.name(), why, letter.arrival.map(|a| a.as_millis()), letter.full_len, &letter.raw);
+            if let Err(e) = writeln!(file, "{line}") {
+                self.failed = Some(e);
+            }
+        } else if self.shown < SHOWN {
+            self.shown += 1;
+            eprintln!("plimsoll: {place}: {}: {why}", letter.reason.name());
+            if self.shown == SHOWN {
+                eprintln!("plimsoll: further rejected records are counted only; --dead-out FILE writes all of them");
+            }
+        }
+    }
+}
+
+/// A dead letter as one line of JSON.
+pub fn dead_line(place: &str, reason: &str, why: &str, arrival: Option<i64>, length: u64, raw: &[u8]) -> serde_json::Value {
+    let mut line = serde_json::json!({
+        "position": place, "reason": reason, "detail": why, "arrival": arrival, "length": length,
+    });
+    match std::str::from_utf8(raw) {
+        Ok(text) => line["raw"] = text.into(),
+        Err(_) => line["raw_hex"] = super::check::hex(raw).into(),
+    }
+    line
+}
+
+fn report(s: &Summary, json: bool, module: Option<[u8; 32]>) {
+    let a = &s.account;
+    let digest = module.map(|d| super::check::hex(&d));
+    if json {
+        let object = serde_json::json!({
+            "account": a,
+            "rows": s.rows,
+            "late_rows": s.late.iter().filter(|b| **b == b'\n').count(),
+            "watermark": s.progress.watermark,
+            "greatest_arrival": s.progress.arrival,
+            "greatest_event": s.progress.event,
+            "arrival": if s.arrival_known { "known" } else { "unknown: records are judged in the order of their lines" },
+            "module_sha256": digest,
+        });
+        eprintln!("{object}");
+        return;
+    }
+    let share = |n: u64| if a.read == 0 { 0.0 } else { 100.0 * n as f64 / a.read as f64 };
+    eprintln!("{:>14} records read", a.read);
+    eprintln!("{:>14} counted   {:6.2} %   in {} rows", a.counted, share(a.counted), s.rows);
+    for (name, n) in [("late", a.late), ("future", a.future), ("rejected", a.rejected)] {
+        eprintln!("{n:>14} {name:<9} {:6.2} %", share(n));
+    }
+    for (reason, n) in &a.reasons {
+        eprintln!("{n:>14}   {}", reason.name());
+    }
+    let w = s.progress.watermark.map_or("none yet".to_string(), |w| w.as_millis().to_string());
+    eprintln!("watermark {w}; arrival times {}", if s.arrival_known { "known" } else { "unknown: records are judged in the order of their lines" });
+    eprintln!("module {}", digest.unwrap_or_else(|| "none: the native engine".into()));
+}

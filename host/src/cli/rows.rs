@@ -1,0 +1,108 @@
+//! `plimsoll rows`: rows of a store as they stand, each with provisional or final.
+
+use super::preview::dead_line;
+use super::{Exit, Outcome, common};
+use crate::store::dynamodb::DynamoStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Completeness, Layout, RowQuery, Store, StoreError, Which};
+use anyhow::anyhow;
+use plimsoll_core::rows::{write_late_row, write_row};
+use plimsoll_core::time::EventTime;
+use plimsoll_core::wire::effects::Table;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Reads rows from a store, each with provisional or final.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  plimsoll rows --policy impressions.toml --sqlite counts.db
+  plimsoll rows --policy impressions.toml --dynamodb prod --key '[\"p-017\",\"c-0342\"]' --from 2026-11-23T10:00:00Z
+  plimsoll rows --policy impressions.toml --sqlite counts.db --dead-letters")]
+#[command(group(clap::ArgGroup::new("store").required(true).args(["sqlite", "dynamodb"])))]
+pub struct Args {
+    /// The policy that the rows were counted under.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The SQLite file.
+    #[arg(long, value_name = "FILE")]
+    sqlite: Option<PathBuf>,
+    /// The prefix of the DynamoDB tables.
+    #[arg(long, value_name = "PREFIX")]
+    dynamodb: Option<String>,
+    /// Rows of another generation.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    generation: String,
+    /// Late rows instead.
+    #[arg(long, conflicts_with = "dead_letters")]
+    late: bool,
+    /// Records that were set aside instead.
+    #[arg(long)]
+    dead_letters: bool,
+    /// One key: the JSON array of its values.
+    #[arg(long, value_name = "JSON")]
+    key: Option<String>,
+    /// Windows that start at or after this time (RFC 3339 or milliseconds).
+    #[arg(long, value_name = "TIME", value_parser = common::time)]
+    from: Option<EventTime>,
+    /// Windows that start before this time.
+    #[arg(long, value_name = "TIME", value_parser = common::time)]
+    to: Option<EventTime>,
+    /// At most so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// NDJSON, which is what is written anyway: accepted for symmetry with the other commands.
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn rows(args: Args) -> Outcome {
+    let refused = |e: StoreError| Exit::Store.because(e);
+    let (policy, _) = common::policy(&args.policy)?;
+    let store: Box<dyn Store> = match (&args.sqlite, &args.dynamodb) {
+        (Some(file), _) => Box::new(SqliteStore::open_read_only(file).map_err(refused)?),
+        (_, Some(prefix)) => Box::new(DynamoStore::connect(prefix).await.map_err(refused)?),
+        _ => unreachable!("clap wants one of them"),
+    };
+    let layout = Layout { policy: policy.clone(), generation: args.generation.clone() };
+    let mut text = Vec::new();
+    if args.dead_letters {
+        for d in store.dead_letters(&layout, args.limit.unwrap_or(usize::MAX)).await.map_err(refused)? {
+            let arrival = d.arrival.map(|a| a.as_millis());
+            let mut line = dead_line(&d.position, d.reason.name(), &d.detail, arrival, d.length, &d.raw);
+            line["lane"] = d.lane.into();
+            writeln!(text, "{line}").expect("a vector takes all");
+        }
+        return print(&text);
+    }
+    let key = args.key.as_deref().map(canonical_key).transpose()?;
+    let table = if args.late { Which::Late } else { Which::Main };
+    let query = RowQuery { table, key, from: args.from, to: args.to, limit: args.limit };
+    let heads = store.heads(&layout).await.map_err(refused)?;
+    let completeness = Completeness::of(&policy, &heads);
+    for row in store.rows(&layout, &query).await.map_err(refused)? {
+        match row.table {
+            Table::Late { day } => write_late_row(&policy, &row.window, day, &row.row, &mut text),
+            _ => write_row(&policy, &row.window, Some(completeness.fate(&row.window)), &row.row, &mut text),
+        }
+    }
+    print(&text)
+}
+
+/// A key as people write it, in its canonical text.
+fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
+    let refuse = |found: &str| {
+        Exit::Run.because(anyhow!("--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"))
+    };
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value @ serde_json::Value::Array(_)) => Ok(value.to_string().into_bytes()),
+        Ok(other) => Err(refuse(&other.to_string())),
+        Err(e) => Err(refuse(&format!("`{text}` ({e})"))),
+    }
+}
+
+fn print(text: &[u8]) -> Outcome {
+    match io::stdout().write_all(text) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,180 @@
+//! `plimsoll run`: a source into a store, exactly once, with the live page if asked for.
+
+use super::common::{self, EngineArgs};
+use super::serve::Service;
+use super::{Exit, Failure, Outcome};
+use crate::driver::{BatchLimits, Parts, RunConfig, RunError, run as drive};
+use crate::live::{About, StatusHub};
+use crate::source::file::{FileLanes, FileOptions, FileSource, Follow};
+use crate::source::generator::{Devices, GeneratorSource};
+use crate::source::kinesis::{KinesisOptions, KinesisSource, Start};
+use crate::source::stdin::Pipe;
+use crate::source::{Source, SourceError};
+use crate::store::dynamodb::DynamoStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::stdout::StdoutStore;
+use crate::store::{Store, StoreError};
+use anyhow::anyhow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Aggregates a source into a store, exactly once.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  plimsoll run --policy impressions.toml --input 'events/*.ndjson' --sqlite counts.db
+  plimsoll run --policy impressions.toml --input app.log --follow --sqlite counts.db --listen 127.0.0.1:8080
+  plimsoll run --policy impressions.toml --kinesis impressions --start trim-horizon --dynamodb prod
+  plimsoll run --policy impressions.toml --generate rate=1000 --stdout
+
+A second run goes on where the first one stopped. Ctrl-C finishes the batch in hand and exits with 0.")]
+#[command(group(clap::ArgGroup::new("from").required(true).args(["input", "stdin", "generate", "kinesis"])))]
+#[command(group(clap::ArgGroup::new("into").required(true).args(["sqlite", "dynamodb", "stdout"])))]
+pub struct Args {
+    /// The policy, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// NDJSON files or globs, plain, gzip or zstd.
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    input: Vec<String>,
+    /// Read standard input. It cannot be read again: a second run counts what it is given then.
+    #[arg(long)]
+    stdin: bool,
+    /// Generated devices, like `devices=15000,every=90s,seed=1`.
+    #[arg(long, value_name = "SPEC")]
+    generate: Option<String>,
+    /// A Kinesis stream by name or ARN; region and credentials come from the environment.
+    #[arg(long, value_name = "STREAM")]
+    kinesis: Option<String>,
+    /// Where a stream that was never read begins: trim-horizon, latest, or at:TIME (RFC 3339).
+    #[arg(long, value_name = "WHERE", default_value = "trim-horizon", requires = "kinesis")]
+    start: String,
+    /// Files grow: wait for more at their end.
+    #[arg(long, requires = "input")]
+    follow: bool,
+    /// Each file is a lane of its own (shards), instead of all files one lane in name order (rotated logs).
+    #[arg(long, requires = "input")]
+    lane_per_file: bool,
+    /// Rows go into this SQLite file.
+    #[arg(long, value_name = "FILE")]
+    sqlite: Option<PathBuf>,
+    /// Rows go into the DynamoDB tables PREFIX-rows, -late, -dead and -lanes (`plimsoll tables create`).
+    #[arg(long, value_name = "PREFIX")]
+    dynamodb: Option<String>,
+    /// Rows' deltas go to standard output as NDJSON, for pipes: at least once.
+    #[arg(long)]
+    stdout: bool,
+    /// Serve the live page, metrics and health there.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Write rows at least this often while records come [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    flush_interval: Option<Duration>,
+    /// Recount under this name, beside the rows of other generations.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    generation: String,
+    /// End when the source is at its end or at its tip.
+    #[arg(long)]
+    once: bool,
+    /// Set rejected records aside as dead letters even where most of a batch is rejected.
+    #[arg(long)]
+    accept_poison: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub async fn run(args: Args) -> Outcome {
+    let (policy, text) = common::policy(&args.policy)?;
+    let engines = args.engine.load()?;
+    let source = source(&args).await?;
+    let (store, batch) = store(&args).await?;
+    let about = About { source: source.describe(), store: store.describe(), module: engines.digest() };
+    tracing::info!(source = %about.source, store = %about.store, policy = %policy.spec().policy, "running");
+    let hub = Arc::new(StatusHub::new(about, Arc::clone(&policy), Arc::new(crate::clock::now_ms)));
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(common::stop_on_signal(stop));
+    let service = match &args.listen {
+        Some(address) => {
+            let file_name = args.policy.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            let module = args.engine.bytes()?;
+            Some(Service::start(address, Arc::clone(&hub), module, (file_name, text), stopped.clone()).await?)
+        }
+        None => None,
+    };
+    if let Some(service) = &service {
+        eprintln!("plimsoll: the live page is at {}", service.url);
+    }
+    let config = RunConfig {
+        generation: args.generation.clone(),
+        batch: BatchLimits { interval: args.flush_interval.unwrap_or(batch.interval), ..batch },
+        once: args.once,
+        accept_poison: args.accept_poison,
+        ..RunConfig::default()
+    };
+    let outcome = drive(config, Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
+    summary(&hub);
+    outcome.map_err(failure)
+}
+
+/// Says where the records of this run went.
+pub fn summary(hub: &StatusHub) {
+    let stats = hub.stats();
+    let a = &stats.account;
+    eprintln!(
+        "plimsoll: read {}, counted {}, late {}, future {}, rejected {}; {} rows written",
+        a.read, a.counted, a.late, a.future, a.rejected, stats.rows_written
+    );
+}
+
+/// The exit code of a run's error.
+pub fn failure(e: RunError) -> Failure {
+    let exit = match &e {
+        RunError::Source { .. } => Exit::Input,
+        RunError::Store(_) => Exit::Store,
+        RunError::Engine { .. } => Exit::Module,
+        RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => Exit::Halted,
+        _ => Exit::Run,
+    };
+    exit.because(e)
+}
+
+async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
+    let refused = |e: SourceError| Exit::Input.because(e);
+    if args.stdin {
+        return Ok(Arc::new(Pipe::stdin()));
+    }
+    if let Some(spec) = &args.generate {
+        let devices = Devices::parse(spec).map_err(|e| Exit::Input.because(anyhow!("--generate {spec}: {e}")))?;
+        return Ok(Arc::new(GeneratorSource::new(devices)));
+    }
+    if let Some(stream) = &args.kinesis {
+        let start = Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
+        let mut options = KinesisOptions::default();
+        options.start = start;
+        return Ok(Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?));
+    }
+    let mut options = FileOptions::default();
+    options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+    options.follow = if args.follow { Follow::Yes } else { Follow::No };
+    Ok(Arc::new(FileSource::new(&args.input, options).map_err(refused)?))
+}
+
+async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {
+    let refused = |e: StoreError| Exit::Store.because(e);
+    let batch = BatchLimits::default();
+    if let Some(file) = &args.sqlite {
+        return Ok((Arc::new(SqliteStore::open(file).map_err(refused)?), batch));
+    }
+    if let Some(prefix) = &args.dynamodb {
+        // Each row is a request, and an intent holds at most 4 MiB: smaller batches.
+        let batch = BatchLimits { bytes: 4 << 20, rows: 10_000, ..batch };
+        return Ok((Arc::new(DynamoStore::connect(prefix).await.map_err(refused)?), batch));
+    }
+    Ok((Arc::new(StdoutStore::default()), batch))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let d = plimsoll_core::policy::duration::parse(text).map_err(|e| e.to_string())?;
+    u64::try_from(d.as_millis()).map(Duration::from_millis).map_err(|_| "expected a duration that is not negative".into())
+}
