@@ -13,6 +13,8 @@
 //! Not here: which command comes next (`plimsoll_core::lane`), when to try again (`driver`).
 
 
+pub mod stdout;
+
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, Pin};
