@@ -147,20 +147,14 @@ impl Rows {
     /// Appends the main rows that can no longer change, one line each, and forgets them.
     pub fn drain_final(&mut self, out: &mut Vec<u8>) {
         // Windows close in the order of the map.
-        while let Some(((window, table), rows)) = self.first_main() {
-            if !self.is_final(&window) {
+        while let Some(key) = self.groups.keys().find(|(_, table)| *table == Table::Main).copied() {
+            if !self.is_final(&key.0) {
                 break;
             }
-            for r in &rows {
-                write_row(&self.policy, &window, Some(Fate::Final), r, out);
+            for r in self.groups.remove(&key).expect("just found") {
+                write_row(&self.policy, &key.0, Some(Fate::Final), &r, out);
             }
-            self.groups.remove(&(window, table));
         }
-    }
-
-    fn first_main(&mut self) -> Option<((Window, Table), Vec<Row>)> {
-        let (key, rows) = self.groups.iter_mut().find(|((_, table), _)| *table == Table::Main)?;
-        Some((*key, core::mem::take(rows)))
     }
 
     /// Appends the main rows, one line each.

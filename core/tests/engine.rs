@@ -41,11 +41,13 @@ fn policy(edit: &[(&str, &str)]) -> Policy {
 struct Run {
     engine: Engine,
     rows: Rows,
+    /// Final rows, given out as soon as they are.
+    drained: Vec<u8>,
 }
 
 impl Run {
     fn new(policy: &Policy) -> Self {
-        Self { engine: Engine::new(policy.clone()), rows: Rows::new(policy) }
+        Self { engine: Engine::new(policy.clone()), rows: Rows::new(policy), drained: Vec::new() }
     }
 
     fn feed(&mut self, kind: Kind, ordinal: u64, arrival: Option<i64>, payload: &str) {
@@ -89,7 +91,7 @@ impl Run {
     }
 
     fn text(&self) -> (String, String, Account) {
-        let (mut main, mut late) = (Vec::new(), Vec::new());
+        let (mut main, mut late) = (self.drained.clone(), Vec::new());
         self.rows.write_main(&mut main);
         self.rows.write_late(&mut late);
         (String::from_utf8(main).unwrap(), String::from_utf8(late).unwrap(), self.rows.account().clone())
@@ -300,7 +302,7 @@ proptest! {
                 from = i as u64 + 1;
             }
             if held.is_empty() && cuts[i].0 == 2 { cut.flush(FlushMode::All); }
-            if held.is_empty() && cuts[i].0 == 3 { cut.flush(FlushMode::Final); }
+            if held.is_empty() && cuts[i].0 == 3 { cut.flush(FlushMode::Final); cut.rows.drain_final(&mut cut.drained); }
             if held.is_empty() && cuts[i].1 { cut.restore(); }
         }
         cut.feed(Kind::Lines, from, None, &held);
