@@ -28,6 +28,16 @@ export function fill(element: Element, children: Child[]): void {
   element.replaceChildren(...children.filter((c) => c !== null && c !== undefined && c !== false).map((c) => (c instanceof Node ? c : String(c))));
 }
 
+/** Replaces what is in an element; the table in it stays where it was scrolled to, and keeps the focus. */
+export function refill(element: Element, children: Child[]): void {
+  const before = element.querySelector(".table");
+  const [top, left, focused] = [before?.scrollTop ?? 0, before?.scrollLeft ?? 0, before !== null && before === document.activeElement];
+  fill(element, children);
+  const after = element.querySelector<HTMLElement>(".table");
+  if (focused) after?.focus({ preventScroll: true });
+  after?.scrollTo(left, top);
+}
+
 /** The element of the page with this id. */
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id);

@@ -4,7 +4,7 @@
 // - One stream for each visible tab: a hidden one lets go, since browsers open six connections to a host at most.
 // - Each event says how things stand; what was missed needs no replay.
 
-import { byId, fill, h, say } from "./dom.js";
+import { byId, fill, h, refill, say } from "./dom.js";
 import { clock, duration, number, percent, span, time } from "./format.js";
 import { Strip, type Bar } from "./strip.js";
 import { table } from "./table.js";
@@ -73,7 +73,10 @@ export class Live {
   readonly #windows = h("div", { class: "windows" });
   readonly #strip = new Strip("Last windows", (start) => this.#choose(start));
   readonly #accounts = h("div", { class: "accounts" });
-  readonly #lanes = h("details", {});
+  readonly #lanesTitle = h("summary", {});
+  readonly #lanesTable = h("div", {});
+  readonly #lanes = h("details", { on: { toggle: () => this.#drawLanes() } }, this.#lanesTitle, this.#lanesTable);
+  #stats: Stats | undefined;
   #hello: Hello | undefined;
   #all: LiveWindow[] = [];
   /** The window that the user chose; else the newest is shown. */
@@ -166,16 +169,25 @@ export class Live {
     const alarm = s.reason === null ? "" : `${s.state}: ${s.reason}`;
     if (this.#alarm.textContent !== alarm) this.#alarm.textContent = alarm;
     fill(this.#accounts, [reasons(a.reasons)]);
+    this.#stats = s;
+    this.#drawLanes();
+  }
+
+  // The title stays the same element, so that it keeps the focus while numbers move.
+  #drawLanes(): void {
+    const s = this.#stats;
+    if (!s) return;
     const cut = s.lanes_total > s.lanes.length ? ` (the first ${s.lanes.length})` : "";
-    const open = this.#lanes.open;
-    fill(this.#lanes, [
-      h("summary", {}, `${number(s.lanes_total)} ${s.lanes_total === 1 ? "lane" : "lanes"}${cut}`),
-      table("Lanes", [{ name: "lane" }, { name: "state" }, { name: "records", number: true }, { name: "batch", number: true }, { name: "watermark, UTC" }, { name: "behind", number: true }, { name: "position" }], s.lanes.map((l) => [
-        { text: l.name }, { text: l.reason ? `${l.state}: ${l.reason}` : l.state }, { text: number(l.read) }, { text: number(l.n) },
-        { text: time(l.watermark) }, { text: duration(l.behind_ms) }, { text: l.position ?? "–", class: "break" },
-      ])),
-    ]);
-    this.#lanes.open = open;
+    this.#lanesTitle.textContent = `${number(s.lanes_total)} ${s.lanes_total === 1 ? "lane" : "lanes"}${cut}`;
+    if (!this.#lanes.open) return;
+    const columns = [
+      { name: "lane" }, { name: "state" }, { name: "records", number: true }, { name: "batch", number: true },
+      { name: "watermark, UTC" }, { name: "behind", number: true }, { name: "position" },
+    ];
+    refill(this.#lanesTable, [table("Lanes", columns, s.lanes.map((l) => [
+      { text: l.name }, { text: l.reason ? `${l.state}: ${l.reason}` : l.state }, { text: number(l.read) }, { text: number(l.n) },
+      { text: time(l.watermark) }, { text: duration(l.behind_ms) }, { text: l.position ?? "–", class: "break" },
+    ]))]);
   }
 
   #choose(start: number): void {
@@ -197,7 +209,7 @@ export class Live {
     const cut = shown.keys > shown.rows.length || shown.keys_beyond > 0 ? `, the ${shown.rows.length} greatest of ${number(shown.keys)}${shown.keys_beyond > 0 ? " and more" : ""} keys` : "";
     const late = Number(shown.late) > 0 ? `, ${number(shown.late)} late beside them` : "";
     const columns = [...keys.map((name) => ({ name })), ...measures.map(({ name }) => ({ name, number: true })), { name: "state" }];
-    fill(this.#windows, [
+    refill(this.#windows, [
       h("h3", {}, `${span(shown.start, shown.end)} UTC `, h("span", { class: `badge ${shown.state}` }, shown.state)),
       h("p", { class: "hint" }, `Totals since this host started${cut}${late}.`),
       table("Rows of the window", columns, shown.rows.map((r) => [

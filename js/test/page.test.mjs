@@ -270,8 +270,13 @@ test("the live panel follows a host, pauses, and comes back after a break", asyn
   await page.waitForSelector("#live .badge.final");
   await look(page, "live");
 
+  // Numbers move under the reader's hands: focus stays.
+  await page.focus("#live summary");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#live details .table");
   h.tell("stats", h.stats(2_000));
   await page.waitForFunction(() => document.querySelector("#live .tiles").textContent.includes("2,000"));
+  assert.equal(await page.evaluate(() => document.activeElement.localName), "summary");
   await page.click("#live >> text=Pause");
   await page.waitForSelector('.state[data-state="paused"]');
   await t.test("a paused page holds no stream", async () => {
