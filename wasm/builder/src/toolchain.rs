@@ -23,7 +23,7 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 /// rustup needs some 20 MB; where its server is out of reach it would try for many minutes.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(90);
 
-/// apt fetches some 100 MB and waits up to two minutes for another apt.
+/// apt fetches some 140 MB and waits up to two minutes for another apt.
 const APT_LIMIT: Duration = Duration::from_secs(600);
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -136,7 +136,9 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     );
     let apt = || {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=120"]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "DPkg::Lock::Timeout=120"]);
+        // Its progress goes; what is wrong it says on standard error.
+        command.stdout(Stdio::null());
         command
     };
     say("refreshing Debian's package lists: apt-get update");
@@ -149,7 +151,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
         "Debian offers {} {candidate}, Rust {RUSTC_MIN} or later is needed",
         packages[0]
     );
-    say(format!("installing Debian's packages: {}", packages.join(", ")));
+    say(format!("installing Debian's packages (140 MB to fetch, a minute): {}", packages.join(", ")));
     run_within(apt().args(["install", "-y", "--no-install-recommends", "--no-remove"]).args(packages), APT_LIMIT)
 }
 
