@@ -3,6 +3,11 @@
 //! Invariants
 //! - An engine that gave a `Trap` or `OutOfTime` is thrown away; nothing it says afterwards is believed.
 //! - What an engine gives out is bounded in size before it is copied, and its effects are decoded as hostile bytes.
+//!
+//! Not here: which record of a batch made an engine trap, and what becomes of it (the driver).
+
+pub mod native;
+pub mod wasm;
 
 use plimsoll_core::policy::Policy;
 use std::sync::Arc;
@@ -76,4 +81,23 @@ pub enum EngineError {
         /// The module's own words.
         detail: String,
     },
+    /// The engine was thrown away after an earlier error and is asked all the same.
+    #[error("the engine is gone, thrown away when {after}")]
+    Gone {
+        /// The earlier error.
+        after: String,
+    },
+    /// The host's own fault: no room for an instance, say. No record is to blame.
+    #[error("the host could not run the module: {detail}")]
+    Host {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl EngineError {
+    /// Whether the engine is still there: only a refusal leaves it as it was.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
 }
