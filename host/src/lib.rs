@@ -7,6 +7,7 @@
 //!
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
+pub mod aws;
 pub mod clock;
 pub mod driver;
 pub mod http;
