@@ -102,6 +102,11 @@ impl std::error::Error for Refusal {}
 pub fn check(bytes: &[u8]) -> Result<Report, Refusal> {
     let mut faults = Vec::new();
     let sha256 = sha256_hex(bytes);
+    if !bytes.starts_with(b"\0asm") {
+        let found = bytes[..bytes.len().min(4)].escape_ascii();
+        faults.push(format!("this is not a WebAssembly module: it begins with \"{found}\", expected \"\\0asm\""));
+        return Err(Refusal { faults });
+    }
     match Shape::read(bytes) {
         Ok(shape) => {
             shape.faults(&mut faults);
@@ -210,7 +215,7 @@ impl Shape {
         if !self.imports.is_empty() {
             faults.push(format!(
                 "it imports {}; a module imports nothing: build for wasm32-unknown-unknown without wasm-bindgen, WASI or a clock",
-                self.imports.join(", ")
+                first_few(&self.imports)
             ));
         }
         if self.has_start {
@@ -244,6 +249,16 @@ impl Shape {
                 )),
             }
         }
+    }
+}
+
+/// The first names of a list that may be long, and how many more there are.
+fn first_few(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

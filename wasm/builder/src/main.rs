@@ -1,11 +1,12 @@
 //! The command line of the builder: `build` and `check`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use plimsoll_builder::process::output;
+use plimsoll_builder::process::{output, say};
 use plimsoll_builder::toolchain::{self, Origin};
 use plimsoll_builder::{bindings, check, module};
 
@@ -38,10 +39,18 @@ enum What {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         What::Build { toolchain, root, module_only } => build(toolchain, root, module_only),
         What::Check { file } => print_check(&file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes in one message; a backtrace into the builder would help nobody here.
+            say(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -72,10 +81,9 @@ fn workspace() -> Result<PathBuf> {
 fn print_check(file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
     let report = check::check(&bytes).with_context(|| file.display().to_string())?;
-    println!("sha256  {}", report.sha256);
-    println!("size    {} bytes", report.size_bytes);
+    let mut text = format!("sha256  {}\nsize    {} bytes\n", report.sha256, report.size_bytes);
     for (name, ty) in &report.exports {
-        println!("export  {name} {ty}");
+        text.push_str(&format!("export  {name} {ty}\n"));
     }
-    Ok(())
+    std::io::stdout().write_all(text.as_bytes()).context("could not print the report")
 }

@@ -75,6 +75,7 @@ fn imports_are_refused_and_named() {
         &with("(import \"env\" \"now\" (func (result i64))) (import \"wasi\" \"random\" (func (param i32)))"),
         "it imports env.now, wasi.random;",
     );
+    refused_for_one(&with(&"(import \"a\" \"b\" (func))".repeat(20)), "it imports a.b, a.b, a.b and 17 more;");
     refused(
         &module(|text| {
             text.replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") (import \"a\" \"b\") 1)")
@@ -159,7 +160,7 @@ fn a_large_module_is_refused() {
 #[test]
 fn broken_files_are_refused() {
     refused_for_one(b"", "not a WebAssembly module");
-    refused_for_one(b"#!/bin/sh", "not a WebAssembly module");
+    refused_for_one(b"#!/bin/sh", "it begins with \"#!/b\", expected \"\\0asm\"");
     refused_for_one(b"\0asm\x0d\0\x01\0", "a component");
     let whole = module(|text| text);
     refused_for_one(&whole[..whole.len() - 1], "not a WebAssembly module");
