@@ -10,6 +10,14 @@
 //!
 //! Not here: what is done with records (`driver`), arrival times made up (nobody makes them up: `None` is unknown).
 
+mod ahead;
+mod feed;
+pub mod file;
+mod lines;
+pub mod stdin;
+
+pub use lines::{LINE_BYTES_MAX, OVERSIZE_PREFIX};
+
 use async_trait::async_trait;
 use std::sync::Arc;
 
