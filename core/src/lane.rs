@@ -27,6 +27,8 @@ mod command;
 mod content;
 mod head;
 mod machine;
+#[cfg(test)]
+mod search;
 
 pub use chunk::{Chunk, ChunkName, StateRef};
 pub use command::{Answer, Applied, Atomicity, Base, Command, Config, End, Halt, Step};

@@ -187,7 +187,7 @@ fn a_file_without_permission_is_refused_at_once() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let path = dir.write("secret.ndjson", "{}\n");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     // Root may read everything; then there is nothing to refuse.
     if File::open(&path).is_err() {
         refused(source(&path, options()), &["secret.ndjson", "no permission", "chmod"]);
@@ -534,9 +534,15 @@ fn truncation_and_compression_are_refused_when_following() {
         OpenOptions::new().write(true).open(&path).unwrap().write_all(&[b'z'; 40]).unwrap();
         gap(&read_some(reader.as_mut()).await, &["overwritten while it was followed", "line 2"]);
 
-        let path = dir.write("a.gz", "{}\n");
-        let e = open(&source(&path, following()).unwrap(), None).await.map(|_| ()).unwrap_err();
-        assert!(e.to_string().contains("--follow reads plain files only"), "{e}");
+        dir.write("b.gz", "{}\n");
+        refused(source(&dir.path("b.gz"), following()), &["--follow reads plain files only"]);
+        dir.write("c.ndjson", "{}\n");
+        let followed = source(&dir.path("c.*"), following()).unwrap();
+        let mut reader = open(&followed, None).await.unwrap();
+        read_some(reader.as_mut()).await;
+        dir.rename("b.gz", "c.ndjson.gz");
+        let got = read_some(reader.as_mut()).await;
+        assert!(got.error().contains("--follow reads plain files only"), "{}", got.error());
     });
 }
 

@@ -186,7 +186,7 @@ pub enum Applied {
 }
 
 /// Why there is nothing more to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// The lane has ended and is committed to its end.
     Done,
@@ -197,7 +197,7 @@ pub enum End {
 }
 
 /// Why a lane was halted. Each message names what was found and the mend.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Halt {
     /// Head, chunk or intent cannot be read.

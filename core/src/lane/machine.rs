@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 /// Where the machine stands. Each place has one command, and one set of answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum At {
     Read(Why),
     Allocate { now_ms: i64 },
@@ -49,7 +49,7 @@ enum At {
 }
 
 /// Why the head is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Why {
     /// To begin.
     Start,
@@ -234,6 +234,15 @@ impl Lane {
             (At::Delete(_, then), Answer::Written) => *then,
             (at, answer) => panic!("a store answered {answer:?} at {at:?}"),
         };
+    }
+
+    /// All that its future depends on, for the search over states.
+    #[cfg(test)]
+    pub(super) fn fingerprint(&self, h: &mut impl core::hash::Hasher) {
+        use core::hash::Hash;
+        let head = self.head.as_ref().map(|h| (h.n, h.last, h.alias));
+        let found = self.found.as_ref().map(|(p, _)| p.digest);
+        (&self.at, head, found, &self.current, &self.next, &self.open, self.adopted, self.state.is_some()).hash(h);
     }
 
     fn current(&self) -> &Arc<Content> {

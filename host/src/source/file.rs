@@ -21,6 +21,7 @@ mod set;
 mod walk;
 
 use super::ahead::Ahead;
+use super::feed::Format;
 use super::{LaneInfo, LaneReader, Position, Source, SourceError};
 use async_trait::async_trait;
 use mark::Mark;
@@ -37,6 +38,18 @@ pub enum Follow {
     No,
     /// Files grow, are rotated by renaming, and new ones come.
     Yes,
+}
+
+impl Follow {
+    fn allows(self, format: Format, shown: &str) -> Result<(), SourceError> {
+        if self == Self::No || format == Format::Plain {
+            return Ok(());
+        }
+        Err(SourceError::Refused(format!(
+            "{shown} is compressed, and --follow reads plain files only, since a compressed file cannot be read while it \
+             grows. Leave it out of the pattern, or read it without --follow"
+        )))
+    }
 }
 
 /// How files become lanes.
@@ -78,10 +91,11 @@ impl FileSource {
     /// Resolves names and globs and checks that each means a readable file.
     ///
     /// # Errors
-    /// `Refused`, naming the file: not there, no match, a directory, no permission, a pipe, a format not read here.
+    /// `Refused`, naming the file: not there, no match, a directory, no permission, a pipe, a format not read here,
+    /// a compressed file to follow.
     pub fn new(patterns: &[String], options: FileOptions) -> Result<Self, SourceError> {
         let set = FileSet::new(patterns)?;
-        set.check()?;
+        set.check(options.follow)?;
         Ok(Self { set, options })
     }
 
@@ -108,6 +122,10 @@ impl Source for FileSource {
 
     fn resumable(&self) -> bool {
         true
+    }
+
+    fn finite(&self) -> bool {
+        self.options.follow == Follow::No
     }
 
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {

@@ -58,6 +58,10 @@ impl Source for Pipe {
         false
     }
 
+    fn finite(&self) -> bool {
+        true
+    }
+
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
         Ok(vec![LaneInfo { id: self.id.clone(), name: self.name.to_owned(), parents: Vec::new() }])
     }

@@ -12,7 +12,9 @@
 //!
 //! Not here: which command comes next (`plimsoll_core::lane`), when to try again (`driver`).
 
-
+pub mod contract;
+pub mod memory;
+pub mod sqlite;
 pub mod stdout;
 
 use async_trait::async_trait;

@@ -7,6 +7,7 @@
 
 use super::super::SourceError;
 use super::super::feed::{Format, directory, trouble};
+use super::Follow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
@@ -75,8 +76,9 @@ impl FileSet {
         self.base.join(label)
     }
 
-    /// All files, each readable and of a known format; a pattern that means none is an error. For the start of a run.
-    pub(super) fn check(&self) -> Result<Vec<Found>, SourceError> {
+    /// Looks that every pattern means files, and that each is readable and of a format that `follow` allows. For the
+    /// start of a run.
+    pub(super) fn check(&self, follow: Follow) -> Result<(), SourceError> {
         for pattern in &self.patterns {
             let found = self.expand(pattern)?;
             if found.is_empty() {
@@ -87,10 +89,11 @@ impl FileSet {
             }
             for file in found {
                 let shown = self.shown(&file.label);
-                Format::of_file(&mut File::open(&file.path).map_err(|e| trouble(&shown, &e))?, &shown)?;
+                let mut file = File::open(&file.path).map_err(|e| trouble(&shown, &e))?;
+                follow.allows(Format::of_file(&mut file, &shown)?, &shown)?;
             }
         }
-        self.list()
+        Ok(())
     }
 
     /// The files that are there now, by label. A literal name that is missing is left out: it may be just rotating.

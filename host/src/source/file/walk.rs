@@ -11,7 +11,6 @@
 //! Not here: cutting lines (`lines`), checks of one file (`open`).
 
 use super::super::ahead::Strand;
-use super::super::feed::Format;
 use super::super::lines::{AtEnd, Cut, Piece};
 use super::super::{Chunk, Next, Places, SourceError};
 use super::mark::{Finished, Mark};
@@ -105,16 +104,8 @@ impl Walk {
     fn open(&self, path: &std::path::Path, label: &str, turn: u64, from: From<'_>) -> Result<Current, SourceError> {
         let shown = path.to_string_lossy().into_owned();
         let open = Open::new(path, &shown, self.ordinal, from)?;
-        let at_end = match self.follow {
-            Follow::No => AtEnd::Whole,
-            Follow::Yes if open.format == Format::Plain => AtEnd::Growing,
-            Follow::Yes => {
-                return Err(SourceError::Refused(format!(
-                    "{shown} is compressed, and --follow reads plain files only, since a compressed file cannot be read \
-                     while it grows. Leave it out of the pattern, or read it without --follow"
-                )));
-            }
-        };
+        self.follow.allows(open.format, &shown)?;
+        let at_end = if self.follow == Follow::Yes { AtEnd::Growing } else { AtEnd::Whole };
         let place = if turn == 0 { label.into() } else { format!("{label}#{turn}").into() };
         let taken = open.feed.taken();
         let label = label.to_owned();
