@@ -8,10 +8,12 @@
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
 pub mod aws;
+pub mod cli;
 pub mod clock;
 pub mod driver;
 pub mod http;
 pub mod live;
+pub mod preview;
 pub mod runtime;
 pub mod source;
 pub mod store;

@@ -88,7 +88,8 @@ pub async fn preview(
     let mut rows = Rows::with_lanes(&policy, lanes.len().max(1));
     let (send, mut receive) = mpsc::channel::<Result<Piece, PreviewError>>(EFFECTS_WAITING_MAX);
     for (lane, info) in lanes.into_iter().enumerate() {
-        let (source, engines, policy, send) = (Arc::clone(&source), Arc::clone(&engines), Arc::clone(&policy), send.clone());
+        let (source, engines, policy, send) =
+            (Arc::clone(&source), Arc::clone(&engines), Arc::clone(&policy), send.clone());
         tokio::spawn(async move {
             if let Err(e) = one_lane(lane, &info, &*source, &*engines, &policy, &send).await {
                 // If nobody listens any more, somebody else's error came first.
@@ -115,7 +116,13 @@ pub async fn preview(
     let mut late = Vec::new();
     rows.write_late(&mut late);
     let progress = rows.progress();
-    Ok(Summary { account: rows.account().clone(), progress, arrival_known: progress.arrival.is_some(), rows: written, late })
+    Ok(Summary {
+        account: rows.account().clone(),
+        progress,
+        arrival_known: progress.arrival.is_some(),
+        rows: written,
+        late,
+    })
 }
 
 fn write(out: &mut (dyn Write + Send), text: &mut Vec<u8>) -> io::Result<u64> {

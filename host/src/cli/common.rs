@@ -1,9 +1,9 @@
 //! What several commands need: a policy, a module's engines, the wish to stop.
 
 use super::{Exit, Failure};
-use crate::runtime::native::NativeEngines;
 use crate::runtime::Engines;
-use crate::runtime::wasm::{CacheDir, ModuleError, Modules, Settings};
+use crate::runtime::native::NativeEngines;
+use crate::runtime::wasm::{ModuleError, Modules, Settings};
 use anyhow::anyhow;
 use bytes::Bytes;
 use plimsoll_core::policy::Policy;
@@ -37,13 +37,12 @@ impl EngineArgs {
             return Ok(Arc::new(NativeEngines));
         }
         let mut settings = Settings::default();
-        settings.memory_bytes = u64::from(self.module_memory) << 20;
-        if let Some(dir) = &self.cache_dir {
-            settings.cache = CacheDir::At(dir.clone());
+        settings.memory_bytes_max = u64::from(self.module_memory) << 20;
+        if self.cache_dir.is_some() {
+            settings.cache_dir = self.cache_dir.clone();
         }
         let refused = |e: ModuleError| Exit::Module.because(e);
-        let path = Modules::find(self.module.as_deref()).map_err(refused)?;
-        Ok(Arc::new(Modules::load(&path, &settings).map_err(refused)?))
+        Ok(Arc::new(Modules::load(self.module.as_deref(), settings).map_err(refused)?))
     }
 
     /// The module's own bytes, for the page; `None` for the native engine.
@@ -61,8 +60,9 @@ impl EngineArgs {
 /// Reads a policy; the errors are whole lines with file, line and column.
 pub fn policy(file: &Path) -> Result<(Arc<Policy>, String), Failure> {
     let name = file.display().to_string();
-    let text = std::fs::read(file)
-        .map_err(|e| Exit::Policy.because(anyhow!("cannot read the policy {name}: {e}; expected a TOML or JSON file")))?;
+    let text = std::fs::read(file).map_err(|e| {
+        Exit::Policy.because(anyhow!("cannot read the policy {name}: {e}; expected a TOML or JSON file"))
+    })?;
     let text = String::from_utf8(text)
         .map_err(|e| Exit::Policy.because(anyhow!("{name}: not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
     match parse(&text, Syntax::guess(&name, &text)) {
@@ -76,7 +76,8 @@ pub fn policy(file: &Path) -> Result<(Arc<Policy>, String), Failure> {
 /// A time as people write it: RFC 3339, or milliseconds since the epoch.
 pub fn time(text: &str) -> Result<EventTime, String> {
     let ms = text.parse::<i64>().ok().or_else(|| plimsoll_core::decode::parse_rfc3339(text.as_bytes()));
-    ms.map(EventTime::from_millis).ok_or_else(|| "expected a time like 2026-11-23T10:00:00Z, or milliseconds since 1970".into())
+    ms.map(EventTime::from_millis)
+        .ok_or_else(|| "expected a time like 2026-11-23T10:00:00Z, or milliseconds since 1970".into())
 }
 
 /// Says stop at Ctrl-C or SIGTERM. A second one ends the process as it would have without us.

@@ -67,7 +67,8 @@ pub async fn preview(args: Args) -> Outcome {
         Some(file) => Box::new(create(file)?),
         None => Box::new(BufWriter::with_capacity(1 << 17, io::stdout())),
     };
-    let mut seen = Seen { bar: bar(size), dead: args.dead_out.as_ref().map(create).transpose()?, shown: 0, failed: None };
+    let mut seen =
+        Seen { bar: bar(size), dead: args.dead_out.as_ref().map(create).transpose()?, shown: 0, failed: None };
     let summary = run(source, Arc::clone(&engines), Arc::clone(&policy), &mut *out, &mut seen).await;
     if let Some(bar) = &seen.bar {
         bar.finish_and_clear();
@@ -138,7 +139,14 @@ impl Watch for Seen {
     fn dead(&mut self, letter: &DeadLetter, place: Option<&Position>, why: &str) {
         let place = place.map_or("?", |p| p.0.as_str());
         if let Some(file) = &mut self.dead {
-            let line = dead_line(place, letter.reason.name(), why, letter.arrival.map(|a| a.as_millis()), letter.full_len, &letter.raw);
+            let line = dead_line(
+                place,
+                letter.reason.name(),
+                why,
+                letter.arrival.map(|a| a.as_millis()),
+                letter.full_len,
+                &letter.raw,
+            );
             if let Err(e) = writeln!(file, "{line}") {
                 self.failed = Some(e);
             }
@@ -153,7 +161,14 @@ impl Watch for Seen {
 }
 
 /// A dead letter as one line of JSON.
-pub fn dead_line(place: &str, reason: &str, why: &str, arrival: Option<i64>, length: u64, raw: &[u8]) -> serde_json::Value {
+pub fn dead_line(
+    place: &str,
+    reason: &str,
+    why: &str,
+    arrival: Option<i64>,
+    length: u64,
+    raw: &[u8],
+) -> serde_json::Value {
     let mut line = serde_json::json!({
         "position": place, "reason": reason, "detail": why, "arrival": arrival, "length": length,
     });
@@ -191,6 +206,9 @@ fn report(s: &Summary, json: bool, module: Option<[u8; 32]>) {
         eprintln!("{n:>14}   {}", reason.name());
     }
     let w = s.progress.watermark.map_or("none yet".to_string(), |w| w.as_millis().to_string());
-    eprintln!("watermark {w}; arrival times {}", if s.arrival_known { "known" } else { "unknown: records are judged in the order of their lines" });
+    eprintln!(
+        "watermark {w}; arrival times {}",
+        if s.arrival_known { "known" } else { "unknown: records are judged in the order of their lines" }
+    );
     eprintln!("module {}", digest.unwrap_or_else(|| "none: the native engine".into()));
 }

@@ -29,8 +29,8 @@ const METERED_STEP: usize = 256;
 
 /// What computing came to.
 pub(super) enum Computed {
-    /// A batch; whether it is the lane's last.
-    Batch(Box<Batch>, bool),
+    /// A batch, when its first record was read, and whether it is the lane's last.
+    Batch(Box<Batch>, Instant, bool),
     /// No records.
     Nothing(Made),
 }
@@ -208,7 +208,7 @@ impl Worker {
             let error = EngineError::Lie { detail: e.to_string() };
             return Err(RunError::Engine { lane: self.lane.clone(), error });
         }
-        Ok(Computed::Batch(Box::new(batch), gathered.ended))
+        Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), gathered.ended))
     }
 
     async fn read(&mut self, bytes: usize) -> Result<Next, RunError> {

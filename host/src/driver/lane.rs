@@ -95,8 +95,10 @@ struct Driver {
     /// Contents computed and not yet taken by the protocol.
     ready: VecDeque<Content>,
     /// What the committed contents did, by number, until they are committed.
-    told: VecDeque<(u64, Effects, Option<String>)>,
+    told: VecDeque<(u64, Effects, Instant)>,
     status: LaneStatus,
+    /// When the first record of the batch computed last was read.
+    began: Instant,
     /// Computing has come to its end.
     left: Option<Left>,
 }
@@ -121,6 +123,7 @@ impl Driver {
             ready: VecDeque::new(),
             told: VecDeque::new(),
             status,
+            began: Instant::now(),
             left: None,
         }
     }
@@ -192,11 +195,12 @@ impl Driver {
         let (n, position) = (head.n, head.pos.clone());
         self.status.progress = head.progress;
         while self.told.front().is_some_and(|(told, ..)| *told <= n) {
-            let (_, effects, _) = self.told.pop_front().expect("there is a front");
+            let (_, effects, began) = self.told.pop_front().expect("there is a front");
             self.status.account.add(&effects.account);
             self.status.rows_written += effects.groups.iter().map(|g| g.rows.len() as u64).sum::<u64>();
             self.status.batches += 1;
             self.context.hub.rows(&effects);
+            self.context.hub.batch_took(began.elapsed());
         }
         self.status.n = n;
         self.status.position = position.map(Position);
@@ -215,7 +219,7 @@ impl Driver {
         }
         while self.lane.wants() && !self.ready.is_empty() {
             let content = self.ready.pop_front().expect("not empty");
-            self.told.push_back((content.n, content.effects.clone(), content.to.clone()));
+            self.told.push_back((content.n, content.effects.clone(), self.began));
             self.lane.offer(content);
         }
         Ok(())
@@ -231,7 +235,8 @@ impl Driver {
         self.status.traps = worker.traps;
         self.worker = Some(worker);
         match computed? {
-            Computed::Batch(batch, last) => {
+            Computed::Batch(batch, began, last) => {
+                self.began = began;
                 self.status.state = LaneState::Running;
                 let contents = tip.contents(*batch, &self.context.store.limits());
                 let next = contents.last().map_or(tip, Content::tip);

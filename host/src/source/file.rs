@@ -120,6 +120,10 @@ impl Source for FileSource {
         false
     }
 
+    fn finite(&self) -> bool {
+        self.options.follow == Follow::No
+    }
+
     fn resumable(&self) -> bool {
         true
     }

@@ -54,6 +54,10 @@ impl Source for Pipe {
         false
     }
 
+    fn finite(&self) -> bool {
+        true
+    }
+
     fn resumable(&self) -> bool {
         false
     }
