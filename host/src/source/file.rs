@@ -120,10 +120,6 @@ impl Source for FileSource {
         false
     }
 
-    fn finite(&self) -> bool {
-        self.options.follow == Follow::No
-    }
-
     fn resumable(&self) -> bool {
         true
     }

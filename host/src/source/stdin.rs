@@ -54,10 +54,6 @@ impl Source for Pipe {
         false
     }
 
-    fn finite(&self) -> bool {
-        true
-    }
-
     fn resumable(&self) -> bool {
         false
     }
