@@ -32,7 +32,9 @@ fn module() -> Box<dyn Engines> {
 fn lines(bytes: usize) -> Vec<u8> {
     let mut text = String::new();
     for i in (0u64..).take_while(|i| *i < bytes as u64 / 124) {
-        let (ts, p, c, d) = (1_700_000_000_000 + i * 10, i % 40, i * 7 % 400, i * 31 % 15_000);
+        // Half of the records on 50 keys, the rest on 4,000.
+        let key = if i % 2 == 0 { i / 2 % 50 } else { i * 7 % 4_000 };
+        let (ts, p, c, d) = (1_700_000_000_000 + i * 10, key % 40, key / 10, i * 31 % 15_000);
         text += &format!(
             "{{\"ts\":{ts},\"device\":\"d-{d:06}\",\"placement\":\"p-{p:03}\",\"creative\":\"c-{c:04}\",\"impressions\":1,\"watch_ms\":{:05},\"v\":\"1.2.345\"}}\n",
             10_000 + i % 9_000

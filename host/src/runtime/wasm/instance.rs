@@ -178,7 +178,7 @@ impl Live {
         let len = self.call(|a| &a.output_len, handle)? as u32 as usize;
         let limit = self.sandbox.settings.output_bytes_max;
         if len as u64 > limit {
-            return Err(lie(format!("an output of {len} bytes, at most {limit} are taken (--module-output)")));
+            return Err(lie(format!("an output of {len} bytes, at most {limit} are taken")));
         }
         let memory = self.memory.data(&self.store);
         let bytes = memory.get(at..).and_then(|m| m.get(..len));

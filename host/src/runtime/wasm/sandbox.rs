@@ -88,8 +88,8 @@ impl Sandbox {
     /// The limit on a call's time, for people.
     pub(super) fn limit(&self) -> String {
         match self.meter {
-            Meter::Epochs => format!("{:?} (--module-timeout)", self.settings.call_timeout),
-            Meter::Fuel => format!("{} units of fuel (--module-fuel)", self.settings.call_fuel_max),
+            Meter::Epochs => format!("{:?}, the time of one call", self.settings.call_timeout),
+            Meter::Fuel => format!("{} units of fuel, those of one call", self.settings.call_fuel_max),
         }
     }
 }
