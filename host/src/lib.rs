@@ -15,6 +15,7 @@ pub mod http;
 pub mod live;
 pub mod preview;
 pub mod runtime;
+pub mod scenario;
 pub mod source;
 pub mod store;
 pub mod telemetry;

@@ -12,6 +12,7 @@ mod common;
 mod preview;
 mod rows;
 mod run;
+mod scenario;
 mod serve;
 
 use crate::telemetry::{LogFormat, log_to_stderr};
@@ -88,6 +89,8 @@ enum Command {
     Check(check::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
+    /// Runs scenarios: a policy, steps, and the panes that must come out.
+    Scenario(scenario::Args),
 }
 
 /// Runs the command line of this process.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
             Command::Preview(args) => preview::preview(args).await,
             Command::Check(args) => check::check(&args),
             Command::Rows(args) => rows::rows(args).await,
+            Command::Scenario(args) => scenario::scenario(args).await,
         }
     });
     // Readers of stdin block a thread that nobody can wake.
