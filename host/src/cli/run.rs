@@ -117,6 +117,9 @@ pub async fn run(args: Args) -> Outcome {
 pub fn summary(hub: &StatusHub) {
     let stats = hub.stats();
     let a = stats.account.account();
+    if a.read == 0 {
+        return eprintln!("plimsoll: nothing new: all that is there was counted before");
+    }
     eprintln!(
         "plimsoll: read {}, counted {}, late {}, future {}, rejected {}; {} rows written",
         a.read, a.counted, a.late, a.future, a.rejected, stats.rows_written

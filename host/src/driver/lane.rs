@@ -156,6 +156,8 @@ impl Driver {
                     self.compute(base).await?;
                 }
                 Step::End(End::Done) => {
+                    // Done under another policy is not done: nothing would be counted, and nobody told.
+                    self.check_pin()?;
                     self.settle();
                     return Ok(Left::Done);
                 }
