@@ -48,7 +48,8 @@ pub fn is_loopback(url: &str) -> bool {
     ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|here| url.starts_with(here))
 }
 
-async fn config(url: &str, retries: Retries) -> SdkConfig {
+/// How the service at `url` is reached.
+pub async fn config(url: &str, retries: Retries) -> SdkConfig {
     let retry = match retries {
         // Ten attempts: with one reply in three lost, chance alone does not spend them. The waits suit loopback.
         Retries::Sdk => RetryConfig::standard()

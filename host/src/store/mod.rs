@@ -13,6 +13,7 @@
 //! Not here: which command comes next (`plimsoll_core::lane`), when to try again (`driver`).
 
 pub mod contract;
+pub mod dynamodb;
 pub mod memory;
 pub mod sqlite;
 pub mod stdout;

@@ -1,0 +1,189 @@
+//! Reading for people: heads, rows, dead letters.
+//!
+//! Invariants
+//! - Reads are consistent: whatever was answered before is seen.
+//! - It needs no `prepare`, and writes nothing.
+//! - One page after the other: reading takes little of what writers need.
+//!
+//! Not here: the protocol's own reads (`head`).
+
+use super::head::{damaged, stored};
+use super::item::{self, DAY, END, Item, PK, SK, START, VERSION, get_n, get_s, get_u64, n, s};
+use super::{DynamoStore, IN_FLIGHT};
+use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which, sort};
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use plimsoll_core::account::Reason;
+use plimsoll_core::lane::{Head, LaneKey};
+use plimsoll_core::policy::Measure;
+use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::window::Window;
+use plimsoll_core::wire::effects::{Row, Table};
+
+impl DynamoStore {
+    pub(super) async fn read_heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError> {
+        let table = &self.names.lanes;
+        let listed = self.query(table, item::lanes_pk(&layout.lane("")), None, usize::MAX).await?;
+        let lanes: Vec<LaneKey> = listed
+            .iter()
+            .map(|i| get_s(i, "lane").map(|lane| layout.lane(lane)).ok_or_else(|| self.broken(table, i)))
+            .collect::<Result<_, _>>()?;
+        let heads = stream::iter(lanes).map(|lane| async move {
+            let get =
+                self.reader.get_item().table_name(table).set_key(Some(item::head_key(&lane))).consistent_read(true);
+            let got = get.send().await.map_err(|e| self.asked("GetItem", table).failure(&e))?;
+            // Listed and never made: its host died between the two.
+            let Some(item) = got.item else { return Ok(None) };
+            let head = stored(&item).and_then(|h| Head::decode(&h.bytes).ok());
+            head.map(Some).ok_or_else(|| self.broken(table, &item))
+        });
+        let heads: Vec<Option<Head>> = heads.buffered(IN_FLIGHT).try_collect().await?;
+        Ok(heads.into_iter().flatten().collect())
+    }
+
+    pub(super) async fn read_rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
+        let table = if query.table == Which::Main { &self.names.rows } else { &self.names.late };
+        let id = layout.rows_id();
+        let items = match &query.key {
+            Some(key) => match item::row_pk(&id, key) {
+                Some(pk) => self.query(table, pk, Some(query), usize::MAX).await?,
+                None => Vec::new(),
+            },
+            None => self.scan(table, &id, query).await?,
+        };
+        let measures = &layout.policy.spec().measures;
+        let mut rows: Vec<StoredRow> = items
+            .iter()
+            .map(|item| row(item, &id, query.table, measures).ok_or_else(|| self.broken(table, item)))
+            .collect::<Result<_, _>>()?;
+        rows.retain(|r| query.wants(&r.row.key, r.window.start));
+        sort(&mut rows);
+        rows.truncate(query.limit.unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+
+    pub(super) async fn read_dead_letters(
+        &self,
+        layout: &Layout,
+        limit: usize,
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        let table = &self.names.dead;
+        let mut letters = Vec::new();
+        for head in self.read_heads(layout).await? {
+            let left = limit - letters.len();
+            if left == 0 {
+                break;
+            }
+            for item in self.query(table, item::base36(head.alias), None, left).await? {
+                letters.push(letter(&item).ok_or_else(|| self.broken(table, &item))?);
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Items of one partition, of windows that start where `rows` wants them, at most `limit`.
+    async fn query(
+        &self,
+        table: &str,
+        pk: String,
+        rows: Option<&RowQuery>,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        let (from, to) = rows.map_or((None, None), |q| (q.from, q.to));
+        let mut query = self
+            .reader
+            .query()
+            .table_name(table)
+            .consistent_read(true)
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_values(":pk", s(pk));
+        // A row's sort key begins with its start and goes on: it is above the text of the start alone.
+        let mut condition = String::from("#pk = :pk");
+        if from.is_some() || to.is_some() {
+            let text = |t: EventTime| s(item::instant(t.as_millis()));
+            condition.push_str(" AND #sk BETWEEN :from AND :to");
+            query = query
+                .expression_attribute_names("#sk", SK)
+                .expression_attribute_values(":from", text(from.unwrap_or(EventTime::MIN)))
+                .expression_attribute_values(":to", to.map_or_else(|| s("~~"), text));
+        }
+        let query = query.key_condition_expression(condition);
+        let (mut items, mut next) = (Vec::new(), None);
+        loop {
+            // Never 0: the loop ends before.
+            let most = i32::try_from(limit - items.len()).unwrap_or(i32::MAX);
+            let page = query.clone().limit(most).set_exclusive_start_key(next).send().await;
+            let page = page.map_err(|e| self.asked("Query", table).failure(&e))?;
+            items.extend(page.items.unwrap_or_default());
+            next = page.last_evaluated_key;
+            if next.is_none() || items.len() >= limit {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// All rows of a name, of windows that start where `query` wants them. Reads the whole table.
+    async fn scan(&self, table: &str, id: &str, query: &RowQuery) -> Result<Vec<Item>, StoreError> {
+        let at = |t: Option<EventTime>, otherwise| n(t.map_or(otherwise, EventTime::as_millis));
+        let scan = self
+            .reader
+            .scan()
+            .table_name(table)
+            .consistent_read(true)
+            .filter_expression("begins_with(#pk, :id) AND #s BETWEEN :from AND :to")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#s", START)
+            .expression_attribute_values(":id", s(format!("{id}#")))
+            .expression_attribute_values(":from", at(query.from, i64::MIN))
+            .expression_attribute_values(":to", at(query.to, i64::MAX));
+        let (mut items, mut next) = (Vec::new(), None);
+        loop {
+            let page = scan.clone().set_exclusive_start_key(next).send().await;
+            let page = page.map_err(|e| self.asked("Scan", table).failure(&e))?;
+            items.extend(page.items.unwrap_or_default());
+            next = page.last_evaluated_key;
+            if next.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn broken(&self, table: &str, item: &Item) -> StoreError {
+        StoreError::Refused(damaged(table, &self.region, item))
+    }
+}
+
+fn row(item: &Item, id: &str, which: Which, measures: &[Measure]) -> Option<StoredRow> {
+    let time = |name| Some(EventTime::from_millis(i64::try_from(get_n(item, name)?).ok()?));
+    let key = get_s(item, PK)?.strip_prefix(id)?.strip_prefix('#')?;
+    let day = match item.get(DAY) {
+        None => None,
+        Some(_) => Some(i64::try_from(get_n(item, DAY)?).ok()?),
+    };
+    let value = |m: &Measure| match item.get(&m.name) {
+        None => Some(None),
+        Some(_) => Some(Some(get_n(item, &m.name)?)),
+    };
+    Some(StoredRow {
+        table: if which == Which::Main { Table::Main } else { Table::Late { day } },
+        window: Window { start: time(START)?, end: time(END)? },
+        row: Row { key: key.as_bytes().to_vec(), values: measures.iter().map(value).collect::<Option<_>>()? },
+        version: get_u64(item, VERSION)?,
+    })
+}
+
+fn letter(item: &Item) -> Option<StoredDeadLetter> {
+    let arrival = match item.get("arrival") {
+        None => None,
+        Some(_) => Some(ArrivalTime::from_millis(i64::try_from(get_n(item, "arrival")?).ok()?)),
+    };
+    Some(StoredDeadLetter {
+        lane: get_s(item, "lane")?.to_owned(),
+        position: get_s(item, "position")?.to_owned(),
+        reason: Reason::from_code(u16::try_from(get_n(item, "code")?).ok()?)?,
+        detail: get_s(item, "detail")?.to_owned(),
+        arrival,
+        length: get_u64(item, "length")?,
+        raw: item.get("raw").map_or(Some(&[][..]), |v: &AttributeValue| v.as_b().ok().map(AsRef::as_ref))?.to_vec(),
+    })
+}
