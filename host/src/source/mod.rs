@@ -13,6 +13,7 @@
 mod ahead;
 mod feed;
 pub mod file;
+pub mod kinesis;
 mod lines;
 pub mod stdin;
 

@@ -1,0 +1,307 @@
+//! Kinesis data streams as a source: each shard of the stream is a lane, read by polling GetRecords.
+//!
+//! ```text
+//! lane id    kinesis:<stream ARN>:<creation time of the stream, ms>:<shard id>
+//! position   <sequence number, padded with zeros to 60 digits>/0
+//! ```
+//! Invariants
+//! - A lane's id outlives restarts and never names other data: a stream made again under the same name has another
+//!   creation time, and the ARN stands in the id whether the stream was given by name or by ARN.
+//! - A shard that has a parent among the listed shards, or that was not there at the first look, is read from its
+//!   first record even where the start is `latest`: what producers put there came after the start.
+//! - A shard waits for both of its parents (`LaneInfo::parents`), as far as they are still listed.
+//!
+//! Not here: reading one shard (`reader`), what the service's errors mean (`trouble`), records made into frames (`page`).
+
+mod page;
+mod reader;
+mod shards;
+mod trouble;
+
+use super::{LaneInfo, LaneReader, Position, Source, SourceError};
+use crate::{aws, clock};
+use async_trait::async_trait;
+use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
+use aws_sdk_kinesis::{Client, config};
+use plimsoll_core::decode::parse_rfc3339;
+use reader::{Reader, Setting};
+use shards::Looks;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use trouble::{Call, Trouble};
+
+/// Where a lane begins that has no position yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// The oldest record that the stream still holds.
+    #[default]
+    TrimHorizon,
+    /// Records put from now on. A run that ends before it has committed a lane's first record begins anew.
+    Latest,
+    /// Records that arrived at or after this time, in ms since the epoch. It must not lie in the future.
+    At(i64),
+}
+
+impl Start {
+    /// Reads `trim-horizon`, `latest`, or `at:` and an RFC 3339 time.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "trim-horizon" => Ok(Self::TrimHorizon),
+            "latest" => Ok(Self::Latest),
+            _ => {
+                let Some(time) = text.strip_prefix("at:") else {
+                    return Err(format!("expected `trim-horizon`, `latest` or `at:TIME`, found `{text}`"));
+                };
+                let ms = parse_rfc3339(time.as_bytes());
+                ms.map(Self::At).ok_or_else(|| {
+                    format!("`{time}` is no RFC 3339 time with its offset; write it like `at:2026-11-23T10:00:00Z`")
+                })
+            }
+        }
+    }
+}
+
+/// How a stream is read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KinesisOptions {
+    /// Where lanes without a position begin. Default: the trim horizon.
+    pub start: Start,
+    /// Least time between two calls for one shard. Default 200 ms: the service allows five calls a second.
+    pub poll_min: Duration,
+    /// Most time between two calls for a shard that gives nothing. Default 1 s.
+    pub poll_max: Duration,
+    /// Records asked for in one call, 1 to 10,000. Default 10,000, the service's most.
+    pub records_per_call: i32,
+}
+
+impl Default for KinesisOptions {
+    fn default() -> Self {
+        Self {
+            start: Start::default(),
+            poll_min: Duration::from_millis(200),
+            poll_max: Duration::from_secs(1),
+            records_per_call: 10_000,
+        }
+    }
+}
+
+/// What the stream is called, by whom, and where.
+#[derive(Debug)]
+struct Stream {
+    /// As the user wrote it: a name or an ARN.
+    given: String,
+    region: String,
+}
+
+impl Stream {
+    /// For requests. Not every stand-in takes an ARN, so it is passed only where one was given.
+    fn by_name(&self) -> Option<String> {
+        (!self.given.starts_with("arn:")).then(|| self.given.clone())
+    }
+
+    fn by_arn(&self) -> Option<String> {
+        self.given.starts_with("arn:").then(|| self.given.clone())
+    }
+
+    fn name(&self) -> &str {
+        self.given.rsplit('/').next().expect("a split has at least one part")
+    }
+
+    fn call(&self, action: &'static str) -> Call<'_> {
+        Call { action, stream: &self.given, region: &self.region }
+    }
+}
+
+/// The region in `arn:aws:kinesis:<region>:<account>:stream/<name>`.
+fn region_of_arn(arn: &str) -> Option<&str> {
+    let mut parts = arn.splitn(6, ':');
+    let service = parts.nth(2)?;
+    let region = parts.next()?;
+    let resource = parts.nth(1)?;
+    let name = resource.strip_prefix("stream/")?;
+    (service == "kinesis" && !region.is_empty() && !name.is_empty() && !name.contains('/')).then_some(region)
+}
+
+/// A Kinesis stream.
+#[derive(Debug)]
+pub struct KinesisSource {
+    client: Client,
+    stream: Arc<Stream>,
+    options: KinesisOptions,
+    looks: Mutex<Looks>,
+}
+
+impl KinesisSource {
+    /// Finds the stream by its name or ARN, with credentials and region from the environment, and looks at its shards.
+    ///
+    /// # Errors
+    /// `Refused` if there is no such stream or it may not be read, `Passing` if the service does not answer now.
+    pub async fn connect(stream: &str, options: KinesisOptions) -> Result<Self, SourceError> {
+        let refused = |text: String| Err(SourceError::Refused(text));
+        if let Start::At(ms) = options.start
+            && ms > clock::now_ms()
+        {
+            return refused(format!(
+                "kinesis {stream}: the start lies in the future; use `latest`, or a time before now"
+            ));
+        }
+        let shared = aws::config().await;
+        let mut config = config::Builder::from(&shared);
+        let region = if stream.starts_with("arn:") {
+            let Some(region) = region_of_arn(stream) else {
+                return refused(format!(
+                    "`{stream}` is no ARN of a Kinesis stream; expected arn:aws:kinesis:REGION:ACCOUNT:stream/NAME, or the name alone"
+                ));
+            };
+            config.set_region(Some(config::Region::new(region.to_owned())));
+            region.to_owned()
+        } else if let Some(region) = shared.region() {
+            region.as_ref().to_owned()
+        } else {
+            return refused(format!(
+                "kinesis {stream}: no region is known; set AWS_REGION, name a region in the AWS profile, or give the stream's ARN"
+            ));
+        };
+        Self::look(Client::from_conf(config.build()), stream, &region, options).await
+    }
+
+    /// Looks at the stream for the first time, through a client of the caller's.
+    ///
+    /// # Errors
+    /// As [`KinesisSource::connect`].
+    pub async fn look(
+        client: Client,
+        stream: &str,
+        region: &str,
+        options: KinesisOptions,
+    ) -> Result<Self, SourceError> {
+        let stream = Arc::new(Stream { given: stream.to_owned(), region: region.to_owned() });
+        let source = Self { client, stream, options, looks: Mutex::new(Looks::default()) };
+        source.lanes().await?;
+        Ok(source)
+    }
+
+    /// Asked at each look: a stream may be deleted and made again while it is being read.
+    async fn describe_stream(&self) -> Result<StreamDescriptionSummary, SourceError> {
+        let call = self.stream.call("DescribeStreamSummary");
+        let request = self.client.describe_stream_summary();
+        let request = request.set_stream_name(self.stream.by_name()).set_stream_arn(self.stream.by_arn());
+        let answer = request.send().await.map_err(|e| Trouble::of(&call, &e).into_source())?;
+        let summary = answer.stream_description_summary;
+        let summary = summary.ok_or_else(|| SourceError::Passing(format!("{call}: the answer is empty")))?;
+        match summary.stream_status {
+            StreamStatus::Creating => Err(SourceError::Passing(format!("{call}: the stream is still being made"))),
+            StreamStatus::Deleting => Err(SourceError::Refused(format!(
+                "{call}: the stream is being deleted; name a stream that stays, or wait and make it again"
+            ))),
+            _ => Ok(summary),
+        }
+    }
+
+    async fn list_shards(&self) -> Result<Vec<Shard>, SourceError> {
+        let call = self.stream.call("ListShards");
+        let mut shards = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = self.client.list_shards();
+            // The service refuses a token together with a stream.
+            let request = match token.take() {
+                Some(token) => request.next_token(token),
+                None => request.set_stream_name(self.stream.by_name()).set_stream_arn(self.stream.by_arn()),
+            };
+            let answer = request.send().await.map_err(|e| Trouble::of(&call, &e).into_source())?;
+            shards.extend(answer.shards.unwrap_or_default());
+            token = answer.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    fn looks(&self) -> std::sync::MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Source for KinesisSource {
+    fn describe(&self) -> String {
+        format!("kinesis {} ({})", self.stream.name(), self.stream.region)
+    }
+
+    fn carries_arrival(&self) -> bool {
+        true
+    }
+
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    fn finite(&self) -> bool {
+        false
+    }
+
+    async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
+        let summary = self.describe_stream().await?;
+        let shards = self.list_shards().await?;
+        let arn = if summary.stream_arn.is_empty() { self.stream.name() } else { &summary.stream_arn };
+        let created_ms = page::millis(&summary.stream_creation_timestamp);
+        let lanes = shards::lanes(&format!("kinesis:{arn}:{created_ms}:"), self.stream.name(), &shards);
+        self.looks().see(&lanes);
+        Ok(lanes)
+    }
+
+    async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError> {
+        let Some(begin) = self.looks().begin(&lane.id, self.options.start) else {
+            return Err(SourceError::Gap(format!(
+                "lane {} is not in the shard list of stream {} ({}): its shard was closed and has passed the stream's retention, or the stream was made again; what was not read of it is lost; to go on without it, recount from the stream under a new --generation",
+                lane.id, self.stream.given, self.stream.region
+            )));
+        };
+        let setting = Setting {
+            client: self.client.clone(),
+            stream: Arc::clone(&self.stream),
+            lane: lane.id.clone(),
+            shard: shards::shard_of(&lane.id).to_owned(),
+            options: self.options.clone(),
+        };
+        Ok(Box::new(Reader::open(setting, begin, from).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_read_and_refused() {
+        assert_eq!(Start::parse("trim-horizon"), Ok(Start::TrimHorizon));
+        assert_eq!(Start::parse("latest"), Ok(Start::Latest));
+        assert_eq!(Start::parse("at:1970-01-01T00:00:01.5Z"), Ok(Start::At(1_500)));
+        for bad in ["", "TRIM_HORIZON", "at:", "at:yesterday", "at:2026-11-23", "2026-11-23T10:00:00Z"] {
+            let why = Start::parse(bad).unwrap_err();
+            assert!(why.contains("at:"), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn arns_name_their_region_and_stream() {
+        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/impressions";
+        assert_eq!(region_of_arn(arn), Some("eu-west-1"));
+        let stream = Stream { given: arn.into(), region: "eu-west-1".into() };
+        assert_eq!((stream.name(), stream.by_name(), stream.by_arn()), ("impressions", None, Some(arn.into())));
+        for bad in [
+            "arn:",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/",
+            "arn:aws:kinesis::123456789012:stream/a",
+            "arn:aws:sqs:eu-west-1:123456789012:a",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/a/consumer/b:1",
+        ] {
+            assert_eq!(region_of_arn(bad), None, "{bad}");
+        }
+    }
+}

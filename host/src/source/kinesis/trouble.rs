@@ -1,0 +1,184 @@
+//! What the service's errors mean: who can mend them, and how.
+//!
+//! Invariants
+//! - What a repetition may mend is `Passing`: throttling, errors of the service, a connection that broke or took too long.
+//! - What only a person can mend is `Refused`, and the message says what that person does.
+//! - An error that is not known here is `Refused`, with the service's own words: repeating it would hide it.
+//!
+//! Not here: who repeats (the driver), and how an expired iterator is replaced (`reader`).
+
+use crate::source::SourceError;
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use std::fmt;
+
+/// What was asked, of which stream, for messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    /// The operation, like `GetRecords`.
+    pub(super) action: &'static str,
+    /// The stream's name or ARN, as it was given.
+    pub(super) stream: &'a str,
+    pub(super) region: &'a str,
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kinesis:{} on {} ({})", self.action, self.stream, self.region)
+    }
+}
+
+/// One failed call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// May pass.
+    Passing(String),
+    /// A person must act.
+    Refused(String),
+    /// There is no such stream, or no such shard in it.
+    Missing(String),
+    /// The iterator is no longer valid; its position is.
+    Expired(String),
+    /// The service does not take what was asked, such as a sequence number it no longer knows.
+    Argument(String),
+}
+
+impl Trouble {
+    /// What an error of the SDK means.
+    pub(super) fn of<E>(call: &Call<'_>, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        match error {
+            SdkError::ServiceError(service) => {
+                let code = service.err().code().unwrap_or("");
+                Self::by_code(call, code, service.err().message().unwrap_or(""), status)
+            }
+            _ => Self::unsent(call, &DisplayErrorContext(error).to_string(), status),
+        }
+    }
+
+    /// The service answered with an error.
+    fn by_code(call: &Call<'_>, code: &str, message: &str, status: Option<u16>) -> Self {
+        let Call { action, stream, region } = call;
+        let said = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+        let refused = |mend: String| Self::Refused(format!("{call}: {said}; {mend}"));
+        match code {
+            "ExpiredIteratorException" => Self::Expired(format!("{call}: {said}")),
+            "InvalidArgumentException" => Self::Argument(format!("{call}: {said}")),
+            "ResourceNotFoundException" => Self::Missing(format!(
+                "{call}: {said}; check the stream's name, and whether it lives in region {region} (AWS_REGION) and in the account of these credentials"
+            )),
+            "AccessDeniedException" | "AccessDenied" => refused(format!("allow kinesis:{action} on {stream} to this role")),
+            "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
+                refused("the credentials have expired: get new ones (a role's are renewed by themselves) and start again".into())
+            }
+            "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "NotAuthorized" => refused(
+                "the credentials are wrong: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN or the profile, and this machine's clock".into(),
+            ),
+            "KMSAccessDeniedException" | "KMSDisabledException" | "KMSInvalidStateException" | "KMSNotFoundException"
+            | "KMSOptInRequired" => {
+                refused("the stream is encrypted: enable its KMS key and allow kms:Decrypt on it to this role".into())
+            }
+            "ProvisionedThroughputExceededException"
+            | "LimitExceededException"
+            | "KMSThrottlingException"
+            | "ThrottlingException"
+            | "Throttling"
+            | "RequestTimeout"
+            | "RequestTimeoutException"
+            | "ResourceInUseException"
+            | "ExpiredNextTokenException" => Self::Passing(format!("{call}: {said}")),
+            _ if status.is_none_or(|s| s >= 500 || s == 408 || s == 429) => {
+                let status = status.map_or(String::new(), |s| format!("HTTP {s} "));
+                Self::Passing(format!("{call}: {status}{said}"))
+            }
+            _ => refused("the service does not take this request".into()),
+        }
+    }
+
+    /// No answer of the service came, or none that can be read.
+    fn unsent(call: &Call<'_>, text: &str, status: Option<u16>) -> Self {
+        // The SDK has no type of its own for credentials that are nowhere; it says so in words.
+        if text.contains("CredentialsNotLoaded") || text.contains("no providers in chain provided credentials") {
+            return Self::Refused(format!(
+                "{call}: no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run under a role"
+            ));
+        }
+        match status {
+            Some(status) if status < 500 && status != 408 && status != 429 => Self::Refused(format!(
+                "{call}: the answer (HTTP {status}) is not the service's; check AWS_ENDPOINT_URL_KINESIS and proxies: {text}"
+            )),
+            _ => Self::Passing(format!("{call}: no answer: {text}")),
+        }
+    }
+
+    /// As a source's error, where no special care was taken of it before.
+    pub(super) fn into_source(self) -> SourceError {
+        match self {
+            Self::Passing(text) | Self::Expired(text) => SourceError::Passing(text),
+            Self::Refused(text) | Self::Missing(text) | Self::Argument(text) => SourceError::Refused(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Call<'_> = Call { action: "GetRecords", stream: "impressions", region: "eu-west-1" };
+
+    #[test]
+    fn throttling_and_the_services_own_trouble_pass() {
+        for (code, status) in [
+            ("ProvisionedThroughputExceededException", Some(400)),
+            ("LimitExceededException", Some(400)),
+            ("InternalFailureException", Some(500)),
+            ("ServiceUnavailable", Some(503)),
+            ("", Some(500)),
+            ("", Some(429)),
+            ("", None),
+        ] {
+            let trouble = Trouble::by_code(&CALL, code, "slow down", status);
+            assert!(matches!(trouble, Trouble::Passing(_)), "{code} {status:?}: {trouble:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_action_the_stream_and_the_mend() {
+        for (code, mend) in [
+            ("AccessDeniedException", "allow kinesis:GetRecords on impressions"),
+            ("ExpiredTokenException", "get new ones"),
+            ("UnrecognizedClientException", "AWS_ACCESS_KEY_ID"),
+            ("InvalidSignatureException", "clock"),
+            ("KMSDisabledException", "kms:Decrypt"),
+            ("ValidationException", "does not take this request"),
+        ] {
+            let Trouble::Refused(text) = Trouble::by_code(&CALL, code, "no", Some(400)) else { panic!("{code}") };
+            assert!(text.starts_with("kinesis:GetRecords on impressions (eu-west-1): "), "{text}");
+            assert!(text.contains(code) && text.contains(mend), "{text}");
+        }
+        let Trouble::Missing(text) = Trouble::by_code(&CALL, "ResourceNotFoundException", "no such", Some(400)) else {
+            panic!("missing")
+        };
+        assert!(text.contains("impressions") && text.contains("eu-west-1") && text.contains("AWS_REGION"), "{text}");
+    }
+
+    #[test]
+    fn without_an_answer_it_passes_unless_credentials_are_nowhere() {
+        assert!(matches!(Trouble::unsent(&CALL, "connection refused", None), Trouble::Passing(_)));
+        assert!(matches!(Trouble::unsent(&CALL, "html", Some(502)), Trouble::Passing(_)));
+        assert!(matches!(Trouble::unsent(&CALL, "html", Some(404)), Trouble::Refused(_)));
+        let nowhere = Trouble::unsent(&CALL, "dispatch failure: CredentialsNotLoaded(..)", None);
+        assert!(matches!(&nowhere, Trouble::Refused(text) if text.contains("AWS_PROFILE")), "{nowhere:?}");
+    }
+}
