@@ -29,6 +29,8 @@ mod head;
 mod machine;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod tests;
 
 pub use chunk::{Chunk, ChunkName, StateRef};
 pub use command::{Answer, Applied, Atomicity, Base, Command, Config, End, Halt, Step};
