@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::time::EventTime;
 use crate::wire::effects::{Effects, Group, Progress, Row, Table};
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ fn key() -> LaneKey {
 }
 
 fn record_key(i: usize) -> Vec<u8> {
-    if i % 2 == 0 { b"[\"even\"]".to_vec() } else { b"[\"odd\"]".to_vec() }
+    if i.is_multiple_of(2) { b"[\"even\"]".to_vec() } else { b"[\"odd\"]".to_vec() }
 }
 
 fn at(tip: &Tip) -> usize {
@@ -424,7 +424,7 @@ impl World {
 /// Visits everything; the first thing that is wrong, and how many states there were.
 fn search(setup: Setup) -> (Option<String>, usize) {
     let first = World::new(setup);
-    let (mut seen, mut finished) = (HashSet::from([first.fingerprint()]), HashSet::new());
+    let (mut seen, mut finished) = (BTreeSet::from([first.fingerprint()]), BTreeSet::new());
     let (mut stack, mut next) = (vec![first], Vec::new());
     while let Some(w) = stack.pop() {
         if let Some(wrong) = w.wrong() {
@@ -432,10 +432,10 @@ fn search(setup: Setup) -> (Option<String>, usize) {
         }
         let mut h = DefaultHasher::new();
         w.stored.hash(&mut h);
-        if finished.insert(h.finish()) {
-            if let Err(wrong) = w.finishes() {
-                return (Some(wrong), seen.len());
-            }
+        if finished.insert(h.finish())
+            && let Err(wrong) = w.finishes()
+        {
+            return (Some(wrong), seen.len());
         }
         w.successors(&mut next);
         for w in next.drain(..) {

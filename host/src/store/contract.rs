@@ -1,1 +1,418 @@
-//! placeholder
+//! The contract of stores as tests: one suite that every store passes, the one in memory included.
+//!
+//! It stands here and not among the tests, so that suites with services of their own (DynamoDB) can call it too.
+//! It drives the real protocol, and panics with what it found.
+
+use super::{Layout, RowQuery, Store, Which};
+use plimsoll_core::account::{Account, Reason};
+use plimsoll_core::lane::{
+    Answer, Applied, Atomicity, Base, Batch, Chunk, ChunkName, Command, Config, Content, End, Lane, Pin,
+    REPLAY_VERSION, Step, StoredHead, StoredPend,
+};
+use plimsoll_core::policy::Policy;
+use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table};
+use sha2::{Digest as _, Sha256};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Two hosts' handles on one fresh, empty store.
+pub type Hosts = [Arc<dyn Store>; 2];
+
+/// Runs the whole suite. `fresh` gives two handles on a store that was never used; it is asked once per case.
+pub async fn check<F: Future<Output = Hosts>>(fresh: impl Fn() -> F) {
+    rows_add_up_exactly(fresh().await).await;
+    late_rows_stand_apart_by_day(fresh().await).await;
+    queries_choose_and_order_rows(fresh().await).await;
+    dead_letters_are_kept_once(fresh().await).await;
+    strange_keys_come_back(fresh().await).await;
+    generations_never_meet(fresh().await).await;
+    two_hosts_count_once(fresh().await).await;
+    a_repeated_write_is_refused(fresh().await).await;
+    totals_beyond_the_limit_are_refused(fresh().await).await;
+    let hosts = fresh().await;
+    if hosts[0].atomicity() == Atomicity::Items {
+        chunks_come_and_go(hosts).await;
+        a_dead_hosts_batch_is_finished(fresh().await).await;
+    }
+}
+
+/// The suite's policy: count, sum, min and max per key and 10 ms.
+pub fn policy() -> Arc<Policy> {
+    let canonical = concat!(
+        r#"{"v":1,"policy":"contract","input":{"format":"json","time":{"field":["ts"],"unit":"ms","unit_check":true},"#,
+        r#""arrival":null,"key":[["k"]],"source":null},"window":{"fixed":{"size":10,"offset":0}},"#,
+        r#""watermark":{"strategy":"max","delay":0,"max_future":null,"future":"quarantine"},"#,
+        r#""late":{"by":"record","allowed_lateness":0,"to":"table"},"#,
+        r#""measures":[{"name":"n","op":"count","field":null},{"name":"sum","op":"sum","field":["v"]},"#,
+        r#"{"name":"least","op":"min","field":["v"]},{"name":"most","op":"max","field":["v"]}],"#,
+        r#""limits":{"record_bytes":1048576,"key_bytes":1024,"dead_letter_bytes":65536}}"#,
+    );
+    Arc::new(Policy::from_canonical(canonical.as_bytes()).expect("the suite's policy is canonical"))
+}
+
+fn layout() -> Layout {
+    Layout::new(policy())
+}
+
+/// One host at work on one lane.
+struct Host {
+    store: Arc<dyn Store>,
+    layout: Layout,
+    lane: Lane,
+    id: &'static str,
+}
+
+impl Host {
+    async fn new(store: &Arc<dyn Store>, layout: &Layout, id: &'static str) -> Self {
+        store.prepare(layout).await.expect("a fresh store can be prepared");
+        let config = Config {
+            atomicity: store.atomicity(),
+            limits: store.limits(),
+            table: store.table(),
+            intent_age_ms_max: i64::MAX,
+        };
+        let lane = Lane::new(layout.lane(id), config);
+        Self { store: Arc::clone(store), layout: layout.clone(), lane, id }
+    }
+
+    async fn execute(&self, command: &Command) -> Answer {
+        self.store.execute(&self.layout.lane(self.id), command).await.expect("the store works")
+    }
+
+    /// Does what the protocol says until it wants a content, or is at its end.
+    async fn settle(&mut self) -> Step {
+        loop {
+            match self.lane.step() {
+                Step::Do(command) => {
+                    let answer = self.execute(&command).await;
+                    self.lane.answer(answer);
+                }
+                Step::Wait { attempt, why } => {
+                    assert!(attempt < 20, "still not answered after {attempt} attempts: {why}");
+                    tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
+                    self.lane.waited();
+                }
+                step => return step,
+            }
+        }
+    }
+
+    async fn base(&mut self) -> Base {
+        match self.settle().await {
+            Step::Compute(base) => base,
+            other => panic!("the protocol wanted no content, but: {other:?}"),
+        }
+    }
+
+    fn content(&self, base: &Base, groups: Vec<Group>, dead: Vec<DeadLetter>) -> Content {
+        let count = |main: bool| -> u64 {
+            let rows = groups.iter().filter(|g| (g.table == Table::Main) == main).flat_map(|g| &g.rows);
+            rows.map(|r| r.values[0].unwrap_or(0)).sum::<i128>() as u64
+        };
+        let (counted, late) = (count(true), count(false));
+        let mut account = Account { read: counted + late + dead.len() as u64, counted, late, ..Account::default() };
+        dead.iter().for_each(|d| account.reject(d.reason));
+        let to = base.tip.n + 1;
+        let batch = Batch {
+            to: Some(format!("{to}")),
+            done: false,
+            places: dead.iter().map(|d| format!("place {}", d.ordinal)).collect(),
+            effects: Effects { measures: 4, progress: progress(to as i64), account, groups, dead },
+            snapshot: Some(vec![to as u8; 3]),
+            written_ms: crate::clock::now_ms(),
+            pin: Pin {
+                policy: *self.layout.policy.digest(),
+                module: None,
+                replay: REPLAY_VERSION,
+                name: "contract".into(),
+                shape: *self.layout.policy.shape(),
+            },
+        };
+        batch.check(Some(0)).expect("the suite's batches add up");
+        let mut contents = base.tip.contents(batch, &self.store.limits());
+        assert_eq!(contents.len(), 1, "the suite's batches are small");
+        contents.remove(0)
+    }
+
+    /// One batch, committed.
+    async fn commit(&mut self, groups: Vec<Group>, dead: Vec<DeadLetter>) {
+        let base = self.base().await;
+        let content = self.content(&base, groups, dead);
+        self.lane.offer(content);
+        self.base().await;
+    }
+
+    async fn rows(&self, query: RowQuery) -> Vec<super::StoredRow> {
+        self.store.rows(&self.layout, &query).await.expect("rows can be read")
+    }
+
+    /// Main rows as `(key, values)`.
+    async fn totals(&self) -> Vec<(String, Vec<Option<i128>>)> {
+        let rows = self.rows(RowQuery::default()).await;
+        rows.into_iter().map(|r| (String::from_utf8(r.row.key).expect("a key is text"), r.row.values)).collect()
+    }
+}
+
+fn progress(t: i64) -> Progress {
+    Progress { watermark: Some(EventTime::from_millis(t)), arrival: None, event: Some(EventTime::from_millis(t)) }
+}
+
+fn row(key: &str, values: [Option<i128>; 4]) -> Row {
+    Row { key: format!("[\"{key}\"]").into_bytes(), values: values.to_vec() }
+}
+
+/// A row of `n` records with the value `v` each.
+fn ones(key: &str, n: i128, v: i128) -> Row {
+    row(key, [Some(n), Some(n * v), Some(v), Some(v)])
+}
+
+fn group(table: Table, start: i64, rows: Vec<Row>) -> Group {
+    Group { table, start: EventTime::from_millis(start), end: EventTime::from_millis(start + 10), rows }
+}
+
+fn main_rows(rows: Vec<Row>) -> Vec<Group> {
+    vec![group(Table::Main, 0, rows)]
+}
+
+async fn rows_add_up_exactly([store, other]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let mut b = Host::new(&other, &layout(), "b").await;
+    let big = i128::from(i64::MAX) * 1_000;
+    a.commit(main_rows(vec![ones("x", 2, 5), row("y", [Some(1), None, None, None])]), vec![]).await;
+    b.commit(main_rows(vec![ones("x", 1, -7), ones("y", 1, 0)]), vec![]).await;
+    let far = row("z", [Some(1), Some(i128::from(i64::MAX)), Some(i128::from(i64::MIN)), Some(i128::from(i64::MAX))]);
+    a.commit(main_rows(vec![ones("x", 3, 100), far.clone()]), vec![]).await;
+    a.commit(main_rows(vec![far.clone()]), vec![]).await;
+    b.commit(main_rows(vec![row("z", [Some(1), Some(big), Some(big), Some(-big)])]), vec![]).await;
+    b.commit(main_rows(vec![row("z", [Some(1), Some(-big - 1), Some(-big), Some(big)])]), vec![]).await;
+    let max = i128::from(i64::MAX);
+    let expected = [
+        ("[\"x\"]", [Some(6), Some(10 - 7 + 300), Some(-7), Some(100)]),
+        ("[\"y\"]", [Some(2), Some(0), Some(0), Some(0)]),
+        ("[\"z\"]", [Some(4), Some(2 * max - 1), Some(-big), Some(big)]),
+    ];
+    let expected: Vec<_> = expected.map(|(k, v)| (k.to_owned(), v.to_vec())).into();
+    assert_eq!(a.totals().await, expected);
+    assert_eq!(b.totals().await, expected, "both hosts see the same rows");
+
+    let mut heads = store.heads(&layout()).await.expect("heads can be read");
+    heads.sort_by(|a, b| a.key.cmp(&b.key));
+    let seen: Vec<_> = heads.iter().map(|h| (h.key.lane.as_str(), h.n, h.account.read, h.progress)).collect();
+    assert_eq!(seen, [("a", 3, 8, progress(3)), ("b", 3, 4, progress(3))]);
+}
+
+async fn late_rows_stand_apart_by_day([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let days = [Some(-1), Some(20_000), None];
+    for _ in 0..2 {
+        let mut groups: Vec<_> =
+            days.iter().map(|day| group(Table::Late { day: *day }, -10, vec![ones("x", 1, 3)])).collect();
+        groups.sort_by_key(|g| g.table);
+        groups.push(group(Table::Main, 0, vec![ones("x", 1, 1)]));
+        a.commit(groups, vec![]).await;
+    }
+    let late = a.rows(RowQuery { table: Which::Late, ..RowQuery::default() }).await;
+    let mut seen: Vec<_> = late.iter().map(|r| (r.table, r.row.values.clone())).collect();
+    seen.sort();
+    let mut expected: Vec<_> = days.map(|day| (Table::Late { day }, vec![Some(2), Some(6), Some(3), Some(3)])).into();
+    expected.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(a.rows(RowQuery::default()).await.len(), 1, "late rows are no main rows");
+}
+
+async fn queries_choose_and_order_rows([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let starts = [-20, -10, 0, 10, 1_700_000_000_000];
+    a.commit(starts.map(|s| group(Table::Main, s, vec![ones("x", 1, 1), ones("y", 1, 1)])).into(), vec![]).await;
+    let ask = async |query: RowQuery| -> Vec<(i64, String)> {
+        let rows = a.rows(query).await;
+        rows.into_iter()
+            .map(|r| (r.window.start.as_millis(), String::from_utf8(r.row.key).unwrap_or_default()))
+            .collect()
+    };
+    let (x, y) = ("[\"x\"]".to_owned(), "[\"y\"]".to_owned());
+    let all: Vec<_> = starts.into_iter().flat_map(|s| [(s, x.clone()), (s, y.clone())]).collect();
+    assert_eq!(ask(RowQuery::default()).await, all);
+    let between = RowQuery {
+        from: Some(EventTime::from_millis(-10)),
+        to: Some(EventTime::from_millis(10)),
+        ..RowQuery::default()
+    };
+    assert_eq!(ask(between).await, all[2..6]);
+    let one = RowQuery { key: Some(y.clone().into_bytes()), ..RowQuery::default() };
+    assert_eq!(ask(one).await, starts.map(|s| (s, y.clone())));
+    assert_eq!(ask(RowQuery { limit: Some(3), ..RowQuery::default() }).await.len(), 3);
+}
+
+async fn dead_letters_are_kept_once([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let letter = |ordinal, reason, arrival: Option<i64>| DeadLetter {
+        ordinal,
+        reason,
+        field: (reason == Reason::BadTime).then_some(0),
+        at: 3,
+        arrival: arrival.map(ArrivalTime::from_millis),
+        full_len: 99,
+        raw: vec![0, 0xff, b'"', b'\n'],
+    };
+    a.commit(vec![], vec![letter(1, Reason::BadTime, Some(-5)), letter(7, Reason::ModuleTrap, None)]).await;
+    a.commit(vec![], vec![letter(8, Reason::Malformed, None)]).await;
+    let mut dead = store.dead_letters(&a.layout, 10).await.expect("dead letters can be read");
+    dead.sort_by(|a, b| a.position.cmp(&b.position));
+    let seen: Vec<_> =
+        dead.iter().map(|d| (d.position.as_str(), d.reason, d.arrival.map(ArrivalTime::as_millis))).collect();
+    assert_eq!(
+        seen,
+        [
+            ("place 1", Reason::BadTime, Some(-5)),
+            ("place 7", Reason::ModuleTrap, None),
+            ("place 8", Reason::Malformed, None)
+        ]
+    );
+    assert!(dead.iter().all(|d| d.raw == [0, 0xff, b'"', b'\n'] && d.length == 99 && d.lane == "a"));
+    assert!(dead[0].detail.contains("`ts`"), "the detail names the field: {}", dead[0].detail);
+    assert_eq!(store.dead_letters(&a.layout, 2).await.expect("dead letters can be read").len(), 2);
+}
+
+async fn strange_keys_come_back([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let mut keys = vec!["", "'; DROP TABLE x; --", "a#b", "\\u0000", "💧 \\\"q\\\"", "%_*", "rows_00"];
+    keys.sort_by_key(|k| format!("[\"{k}\"]"));
+    for _ in 0..2 {
+        a.commit(main_rows(keys.iter().map(|k| ones(k, 1, 2)).collect()), vec![]).await;
+    }
+    let expected: Vec<_> =
+        keys.iter().map(|k| (format!("[\"{k}\"]"), vec![Some(2), Some(4), Some(2), Some(2)])).collect();
+    assert_eq!(a.totals().await, expected);
+}
+
+async fn generations_never_meet([store, other]: Hosts) {
+    let second = Layout { generation: "second".into(), ..layout() };
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let mut b = Host::new(&other, &second, "a").await;
+    a.commit(main_rows(vec![ones("x", 1, 1)]), vec![]).await;
+    b.commit(main_rows(vec![ones("x", 5, 1)]), vec![]).await;
+    b.commit(main_rows(vec![ones("x", 5, 1)]), vec![]).await;
+    assert_eq!(a.totals().await[0].1[0], Some(1));
+    assert_eq!(b.totals().await[0].1[0], Some(10));
+    assert_eq!(store.heads(&layout()).await.expect("heads can be read")[0].n, 1);
+    assert_eq!(store.heads(&second).await.expect("heads can be read")[0].n, 2);
+}
+
+async fn two_hosts_count_once([store, other]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let mut b = Host::new(&other, &layout(), "a").await;
+    let (base_a, base_b) = (a.base().await, b.base().await);
+    assert_eq!(base_a.tip, base_b.tip, "both begin at the one head");
+    let content = a.content(&base_a, main_rows(vec![ones("x", 1, 1)]), vec![]);
+    a.lane.offer(content);
+    a.base().await;
+    let content = b.content(&base_b, main_rows(vec![ones("x", 1, 1), ones("y", 1, 1)]), vec![]);
+    b.lane.offer(content);
+    assert_eq!(b.settle().await, Step::End(End::Behind), "the second one is told so");
+    assert_eq!(a.totals().await.len(), 1);
+    assert_eq!(a.totals().await[0].1[0], Some(1));
+    // It looks again, and takes over.
+    let mut b = Host::new(&other, &layout(), "a").await;
+    b.commit(main_rows(vec![ones("x", 1, 1)]), vec![]).await;
+    assert_eq!(a.totals().await[0].1[0], Some(2));
+}
+
+async fn a_repeated_write_is_refused([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let base = a.base().await;
+    let content = a.content(&base, main_rows(vec![ones("x", 1, 1)]), vec![]);
+    a.lane.offer(content);
+    let mut sent = Vec::new();
+    while let Step::Do(command) = a.lane.step() {
+        let answer = a.execute(&command).await;
+        sent.push(command.clone());
+        a.lane.answer(answer);
+    }
+    for command in &sent {
+        let answer = a.execute(command).await;
+        match command {
+            Command::Apply { effects, content, .. } => {
+                assert_eq!(answer, Answer::Applied(vec![Applied::Fenced(content.n); effects.len()]));
+            }
+            Command::Intent { .. } | Command::Commit { .. } | Command::Transact { .. } => {
+                assert_eq!(answer, Answer::Refused, "{command:?}");
+            }
+            _ => {}
+        }
+    }
+    let head = a.lane.head().expect("it is committed").stored(None);
+    let again = a.execute(&Command::CreateHead { head: StoredHead { n: 0, ..head } }).await;
+    assert_eq!(again, Answer::Refused, "a head is made once");
+    assert_eq!(a.totals().await[0].1[0], Some(1));
+}
+
+async fn totals_beyond_the_limit_are_refused([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let max = plimsoll_core::wire::effects::VALUE_MAX;
+    a.commit(main_rows(vec![row("x", [Some(1), Some(max), None, None])]), vec![]).await;
+    assert_eq!(a.totals().await[0].1[1], Some(max), "the limit itself is held");
+    if store.atomicity() == Atomicity::Items {
+        // 38 digits hold the sums of many totals: DynamoDB refuses far beyond the limit only.
+        return;
+    }
+    let base = a.base().await;
+    let content = a.content(&base, main_rows(vec![ones("w", 1, 1), row("x", [Some(1), Some(1), None, None])]), vec![]);
+    a.lane.offer(content);
+    let step = a.settle().await;
+    assert!(matches!(step, Step::End(End::Halted(_))), "{step:?}");
+    assert_eq!(a.totals().await.len(), 1, "nothing of the batch is there");
+}
+
+async fn chunks_come_and_go([store, _]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    a.base().await;
+    let alias = a.lane.head().expect("it was made").alias;
+    let chunk = |n: u64, bytes: Vec<u8>| Chunk { name: ChunkName { n, digest: Sha256::digest(&bytes).into() }, bytes };
+    let chunks: Vec<_> = (0..3).map(|n| chunk(n, vec![n as u8; 200 << 10])).collect();
+    let names: Vec<_> = chunks.iter().map(|c| c.name).collect();
+    assert_eq!(a.execute(&Command::PutChunks { alias, chunks: chunks.clone() }).await, Answer::Written);
+    assert_eq!(a.execute(&Command::PutChunks { alias, chunks: chunks[..1].to_vec() }).await, Answer::Written);
+    let Answer::Names(mut listed) = a.execute(&Command::ListChunks { alias }).await else { panic!("names") };
+    listed.sort();
+    assert_eq!(listed, names);
+    let other = a.execute(&Command::ListChunks { alias: alias + 1 }).await;
+    assert_eq!(other, Answer::Names(vec![]), "another lane's chunks are not listed");
+    let gone = vec![names[1]];
+    assert_eq!(a.execute(&Command::DeleteChunks { alias, names: gone.clone() }).await, Answer::Written);
+    assert_eq!(a.execute(&Command::DeleteChunks { alias, names: gone }).await, Answer::Written);
+    let all = a.execute(&Command::GetChunks { alias, names: names.clone() }).await;
+    let expected = vec![Some(chunks[0].bytes.clone()), None, Some(chunks[2].bytes.clone())];
+    assert_eq!(all, Answer::Chunks(expected));
+    let pend = StoredPend { n: 5, digest: [0; 32], bytes: vec![] };
+    assert_eq!(a.execute(&Command::Intent { pend }).await, Answer::Refused, "batch 5 does not follow batch 0");
+}
+
+async fn a_dead_hosts_batch_is_finished([store, other]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let base = a.base().await;
+    let content = a.content(&base, main_rows(vec![ones("x", 1, 1), ones("y", 1, 9)]), vec![]);
+    a.lane.offer(content);
+    // The intent and one of two effects, then the host dies.
+    while let Step::Do(command) = a.lane.step() {
+        if let Command::Apply { alias, content, effects } = command {
+            let first = Command::Apply { alias, content, effects: effects[..1].to_vec() };
+            assert_eq!(a.execute(&first).await, Answer::Applied(vec![Applied::Done]));
+            break;
+        }
+        let answer = a.execute(&command).await;
+        a.lane.answer(answer);
+    }
+    let mut b = Host::new(&other, &layout(), "a").await;
+    let base = b.base().await;
+    assert_eq!((base.tip.n, base.state.and_then(|s| s.snapshot)), (1, Some(vec![1; 3])));
+    let counts: Vec<_> = b.totals().await.into_iter().map(|(_, v)| v[0]).collect();
+    assert_eq!(counts, [Some(1), Some(1)]);
+    // The dead one wakes up.
+    let step = a.settle().await;
+    assert!(matches!(step, Step::Compute(_) | Step::End(End::Behind)), "{step:?}");
+    let counts: Vec<_> = b.totals().await.into_iter().map(|(_, v)| v[0]).collect();
+    assert_eq!(counts, [Some(1), Some(1)]);
+}

@@ -229,3 +229,20 @@ impl Store for Memory {
         Ok(dead.map(|(_, d)| d.clone()).take(limit).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract;
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_in_both_atomicities() {
+        for (atomicity, limits) in [(Atomicity::Items, Limits::ITEMS), (Atomicity::Transaction, Limits::NONE)] {
+            contract::check(async || {
+                let store: Arc<dyn Store> = Arc::new(Memory::new(atomicity, limits));
+                [Arc::clone(&store), store]
+            })
+            .await;
+        }
+    }
+}

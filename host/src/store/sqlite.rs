@@ -358,3 +358,6 @@ fn refused(path: &Path, e: &rusqlite::Error) -> StoreError {
     };
     StoreError::Refused(what)
 }
+
+#[cfg(test)]
+mod tests;

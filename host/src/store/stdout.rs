@@ -7,11 +7,12 @@
 
 use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use async_trait::async_trait;
-use plimsoll_core::lane::{Answer, Atomicity, Command, Content, Head, LaneKey, Limits};
+use plimsoll_core::lane::{Answer, Atomicity, Command, Content, Head, LaneKey, Limits, StoredHead};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{write_late_row, write_row};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::Table;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Default)]
 pub struct StdoutStore {
     policy: Mutex<Option<Arc<Policy>>>,
+    /// Heads of this run: the protocol reads back what it wrote.
+    heads: Mutex<BTreeMap<LaneKey, StoredHead>>,
 }
 
 impl StdoutStore {
@@ -68,17 +71,21 @@ impl Store for StdoutStore {
         Ok(())
     }
 
-    async fn execute(&self, _key: &LaneKey, command: &Command) -> Result<Answer, StoreError> {
+    async fn execute(&self, key: &LaneKey, command: &Command) -> Result<Answer, StoreError> {
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match command {
-            Command::ReadHead => Answer::Head { stored: None, now_ms: crate::clock::now_ms() },
-            Command::AllocateAlias => Answer::Alias(1),
-            Command::Transact { content, .. } => {
-                self.write(content)?;
+            Command::ReadHead => Answer::Head { stored: heads.get(key).cloned(), now_ms: crate::clock::now_ms() },
+            Command::AllocateAlias => Answer::Alias(heads.len() as u64 + 1),
+            Command::CreateHead { head } => {
+                heads.entry(key.clone()).or_insert_with(|| head.clone());
                 Answer::Written
             }
-            Command::ListChunks { .. } => Answer::Names(Vec::new()),
-            Command::GetChunks { names, .. } => Answer::Chunks(vec![None; names.len()]),
-            _ => Answer::Written,
+            Command::Transact { content, head } => {
+                self.write(content)?;
+                heads.insert(key.clone(), head.clone());
+                Answer::Written
+            }
+            other => panic!("a store with transactions is not asked for {other:?}"),
         })
     }
 
