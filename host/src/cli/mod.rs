@@ -9,11 +9,14 @@
 
 mod check;
 mod common;
+mod demo;
 mod preview;
+mod produce;
 mod rows;
 mod run;
 mod scenario;
 mod serve;
+mod tables;
 
 use crate::telemetry::{LogFormat, log_to_stderr};
 use clap::{Parser, Subcommand};
@@ -81,16 +84,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Generated devices through the module into SQLite, with the live page.
+    Demo(demo::Args),
     /// Aggregates a source into a store, exactly once.
     Run(run::Args),
     /// Aggregates files without a store: rows on stdout, accounting on stderr.
     Preview(preview::Args),
     /// Explains a policy or names its errors; checks a module.
     Check(check::Args),
+    /// Writes generated device records to a file or puts them to Kinesis.
+    Produce(produce::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
-    /// Runs scenarios: a policy, steps, and the panes that must come out.
+    /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
+    /// Makes or checks DynamoDB tables.
+    Tables(tables::Args),
 }
 
 /// Runs the command line of this process.
@@ -110,11 +119,14 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Demo(args) => demo::demo(args).await,
             Command::Run(args) => run::run(args).await,
             Command::Preview(args) => preview::preview(args).await,
             Command::Check(args) => check::check(&args),
+            Command::Produce(args) => produce::produce(args).await,
             Command::Rows(args) => rows::rows(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
+            Command::Tables(args) => tables::tables(args).await,
         }
     });
     // Readers of stdin block a thread that nobody can wake.

@@ -2,6 +2,7 @@
 
 use super::preview::dead_line;
 use super::{Exit, Outcome, common};
+use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Completeness, Layout, RowQuery, Store, StoreError, Which};
 use anyhow::anyhow;
@@ -59,6 +60,7 @@ pub async fn rows(args: Args) -> Outcome {
     let (policy, _) = common::policy(&args.policy)?;
     let store: Box<dyn Store> = match (&args.sqlite, &args.dynamodb) {
         (Some(file), _) => Box::new(SqliteStore::open_read_only(file).map_err(refused)?),
+        (_, Some(prefix)) => Box::new(DynamoStore::connect(prefix).await.map_err(refused)?),
         _ => unreachable!("clap wants one of them"),
     };
     let layout = Layout { policy: policy.clone(), generation: args.generation.clone() };
@@ -89,9 +91,7 @@ pub async fn rows(args: Args) -> Outcome {
 /// A key as people write it, in its canonical text.
 fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
     let refuse = |found: &str| {
-        Exit::Run.because(anyhow!(
-            "--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"
-        ))
+        Exit::Run.because(anyhow!("--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"))
     };
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value @ serde_json::Value::Array(_)) => Ok(value.to_string().into_bytes()),
@@ -102,9 +102,7 @@ fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
 
 fn print(text: &[u8]) -> Outcome {
     match io::stdout().write_all(text) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}")))
-        }
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}"))),
         _ => Ok(()),
     }
 }

@@ -6,11 +6,15 @@ use super::{Exit, Failure, Outcome};
 use crate::driver::{BatchLimits, Parts, RunConfig, RunError, run as drive};
 use crate::live::{About, StatusHub};
 use crate::source::file::{FileLanes, FileOptions, FileSource, Follow};
+use crate::source::generator::{Devices, GeneratorSource};
+use crate::source::kinesis::{KinesisOptions, KinesisSource, Start};
 use crate::source::stdin::Pipe;
 use crate::source::{Source, SourceError};
+use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::stdout::StdoutStore;
 use crate::store::{Store, StoreError};
+use anyhow::anyhow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,9 +136,7 @@ pub fn failure(e: RunError) -> Failure {
         RunError::Source { .. } => Exit::Input,
         RunError::Store(_) => Exit::Store,
         RunError::Engine { .. } => Exit::Module,
-        RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => {
-            Exit::Halted
-        }
+        RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => Exit::Halted,
         _ => Exit::Run,
     };
     exit.because(e)
@@ -144,6 +146,16 @@ async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
     let refused = |e: SourceError| Exit::Input.because(e);
     if args.stdin {
         return Ok(Arc::new(Pipe::stdin()));
+    }
+    if let Some(spec) = &args.generate {
+        let devices = Devices::parse(spec).map_err(|e| Exit::Input.because(anyhow!("--generate {spec}: {e}")))?;
+        return Ok(Arc::new(GeneratorSource::new(devices)));
+    }
+    if let Some(stream) = &args.kinesis {
+        let start = Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
+        let mut options = KinesisOptions::default();
+        options.start = start;
+        return Ok(Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?));
     }
     let mut options = FileOptions::default();
     options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
@@ -157,12 +169,15 @@ async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {
     if let Some(file) = &args.sqlite {
         return Ok((Arc::new(SqliteStore::open(file).map_err(refused)?), batch));
     }
+    if let Some(prefix) = &args.dynamodb {
+        // Each row is a request, and an intent holds at most 4 MiB: smaller batches.
+        let batch = BatchLimits { bytes: 4 << 20, rows: 10_000, ..batch };
+        return Ok((Arc::new(DynamoStore::connect(prefix).await.map_err(refused)?), batch));
+    }
     Ok((Arc::new(StdoutStore::default()), batch))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     let d = plimsoll_core::policy::duration::parse(text).map_err(|e| e.to_string())?;
-    u64::try_from(d.as_millis())
-        .map(Duration::from_millis)
-        .map_err(|_| "expected a duration that is not negative".into())
+    u64::try_from(d.as_millis()).map(Duration::from_millis).map_err(|_| "expected a duration that is not negative".into())
 }

@@ -14,7 +14,9 @@ mod ahead;
 mod feed;
 pub mod file;
 pub mod kinesis;
+pub mod generator;
 mod lines;
+pub mod produce;
 pub mod stdin;
 
 pub use lines::{LINE_BYTES_MAX, OVERSIZE_PREFIX};
