@@ -36,15 +36,18 @@ pub struct Args {
 pub const POLICY: &str = include_str!("demo.toml");
 
 pub async fn demo(args: Args) -> Outcome {
-    std::fs::create_dir_all(&args.dir)
-        .map_err(|e| Exit::Run.because(anyhow!("cannot make the folder {}: {e}; choose another with --dir", args.dir.display())))?;
+    std::fs::create_dir_all(&args.dir).map_err(|e| {
+        Exit::Run.because(anyhow!("cannot make the folder {}: {e}; choose another with --dir", args.dir.display()))
+    })?;
     let policy = parse(POLICY, Syntax::Toml).expect("the demo's policy is tested");
     let policy = Arc::new(policy);
     let policy_file = args.dir.join("impressions.toml");
-    std::fs::write(&policy_file, POLICY)
-        .map_err(|e| Exit::Run.because(anyhow!("cannot write {}: {e}; choose another folder with --dir", policy_file.display())))?;
+    std::fs::write(&policy_file, POLICY).map_err(|e| {
+        Exit::Run.because(anyhow!("cannot write {}: {e}; choose another folder with --dir", policy_file.display()))
+    })?;
     let engines = args.engine.load()?;
-    let devices = Devices::parse(&args.devices).map_err(|e| Exit::Input.because(anyhow!("--devices {}: {e}", args.devices)))?;
+    let devices =
+        Devices::parse(&args.devices).map_err(|e| Exit::Input.because(anyhow!("--devices {}: {e}", args.devices)))?;
     let source = Arc::new(GeneratorSource::new(devices));
     let db = args.dir.join("counts.db");
     let store = Arc::new(SqliteStore::open(&db).map_err(|e| Exit::Store.because(e))?);
@@ -57,10 +60,16 @@ pub async fn demo(args: Args) -> Outcome {
     let digest = engines.digest().map_or_else(|| "native engine".into(), |d| super::check::hex(&d));
     println!("Plimsoll counts {} per placement, creative and minute.", source.describe());
     println!("  page    {}", service.url);
-    println!("  rows    {}   (plimsoll rows --policy {} --sqlite {})", db.display(), policy_file.display(), db.display());
+    println!(
+        "  rows    {}   (plimsoll rows --policy {} --sqlite {})",
+        db.display(),
+        policy_file.display(),
+        db.display()
+    );
     println!("  module  sha256 {digest}");
     println!("Ctrl-C ends it; a second run goes on where this one stops.");
-    let outcome = drive(RunConfig::default(), Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
+    let outcome =
+        drive(RunConfig::default(), Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
     run::summary(&hub);
     outcome.map_err(run::failure)
 }

@@ -1,18 +1,16 @@
-//! `plimsoll produce`: generated device records into a file or a Kinesis stream.
+//! `plimsoll produce`: generated device records into a file.
 
 use super::{Exit, Outcome};
 use crate::source::generator::Devices;
-use crate::source::produce::{to_file, to_kinesis};
+use crate::source::produce::to_file;
 use anyhow::anyhow;
 use std::path::PathBuf;
 
-/// Writes generated device records to a file or puts them to Kinesis.
+/// Writes generated device records to a file.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   plimsoll produce --records 200000 --seed 7 --out events.ndjson
-  plimsoll produce --records 1000000 --devices 15000,late=0.01 --arrival --out events.ndjson.gz
-  plimsoll produce --records 100000 --kinesis impressions")]
-#[command(group(clap::ArgGroup::new("to").required(true).args(["out", "kinesis"])))]
+  plimsoll produce --records 1000000 --devices 15000,late=0.01 --arrival --out events.ndjson.gz")]
 pub struct Args {
     /// How many records.
     #[arg(long, value_name = "N")]
@@ -25,25 +23,19 @@ pub struct Args {
     seed: Option<u64>,
     /// The file; compressed if it ends in .gz or .zst.
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    out: PathBuf,
     /// Each record says when it arrived, in the field `arr`.
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     arrival: bool,
-    /// The stream.
-    #[arg(long, value_name = "STREAM")]
-    kinesis: Option<String>,
 }
 
-pub async fn produce(args: Args) -> Outcome {
-    let mut devices = Devices::parse(&args.devices).map_err(|e| Exit::Input.because(anyhow!("--devices {}: {e}", args.devices)))?;
+pub fn produce(args: &Args) -> Outcome {
+    let mut devices =
+        Devices::parse(&args.devices).map_err(|e| Exit::Input.because(anyhow!("--devices {}: {e}", args.devices)))?;
     if let Some(seed) = args.seed {
         devices.seed = seed;
     }
-    let done = match (&args.out, &args.kinesis) {
-        (Some(file), _) => to_file(&devices, args.records, file, args.arrival),
-        (_, Some(stream)) => to_kinesis(&devices, args.records, stream).await,
-        _ => unreachable!("clap wants one of them"),
-    };
+    let done = to_file(&devices, args.records, &args.out, args.arrival);
     let bytes = done.map_err(|e| Exit::Run.because(e))?;
     eprintln!("plimsoll: {} records, {bytes} bytes", args.records);
     Ok(())

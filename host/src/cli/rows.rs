@@ -91,7 +91,9 @@ pub async fn rows(args: Args) -> Outcome {
 /// A key as people write it, in its canonical text.
 fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
     let refuse = |found: &str| {
-        Exit::Run.because(anyhow!("--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"))
+        Exit::Run.because(anyhow!(
+            "--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"
+        ))
     };
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value @ serde_json::Value::Array(_)) => Ok(value.to_string().into_bytes()),
@@ -102,7 +104,9 @@ fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
 
 fn print(text: &[u8]) -> Outcome {
     match io::stdout().write_all(text) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}"))),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}")))
+        }
         _ => Ok(()),
     }
 }

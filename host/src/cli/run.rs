@@ -136,7 +136,9 @@ pub fn failure(e: RunError) -> Failure {
         RunError::Source { .. } => Exit::Input,
         RunError::Store(_) => Exit::Store,
         RunError::Engine { .. } => Exit::Module,
-        RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => Exit::Halted,
+        RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => {
+            Exit::Halted
+        }
         _ => Exit::Run,
     };
     exit.because(e)
@@ -152,7 +154,8 @@ async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
         return Ok(Arc::new(GeneratorSource::new(devices)));
     }
     if let Some(stream) = &args.kinesis {
-        let start = Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
+        let start =
+            Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
         let mut options = KinesisOptions::default();
         options.start = start;
         return Ok(Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?));
@@ -179,5 +182,7 @@ async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let d = plimsoll_core::policy::duration::parse(text).map_err(|e| e.to_string())?;
-    u64::try_from(d.as_millis()).map(Duration::from_millis).map_err(|_| "expected a duration that is not negative".into())
+    u64::try_from(d.as_millis())
+        .map(Duration::from_millis)
+        .map_err(|_| "expected a duration that is not negative".into())
 }

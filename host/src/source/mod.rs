@@ -13,8 +13,8 @@
 mod ahead;
 mod feed;
 pub mod file;
-pub mod kinesis;
 pub mod generator;
+pub mod kinesis;
 mod lines;
 pub mod produce;
 pub mod stdin;
