@@ -7,6 +7,7 @@
 //!
 //! Not here: what the commands do (one file each).
 
+mod bench;
 mod check;
 mod common;
 mod demo;
@@ -100,6 +101,8 @@ enum Command {
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
     Tables(tables::Args),
+    /// Times the whole path over a file, for comparison with other programs.
+    Bench(bench::Args),
 }
 
 /// Runs the command line of this process.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
             Command::Rows(args) => rows::rows(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
+            Command::Bench(args) => bench::bench(args).await,
         }
     });
     // Readers of stdin block a thread that nobody can wake.

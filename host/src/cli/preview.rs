@@ -88,7 +88,8 @@ pub async fn preview(args: Args) -> Outcome {
     Ok(())
 }
 
-fn failure(e: PreviewError) -> Failure {
+/// The exit code of a preview's error.
+pub fn failure(e: PreviewError) -> Failure {
     match e {
         PreviewError::Source(e) => Exit::Input.because(e),
         PreviewError::Engine(e) => Exit::Module.because(e),
