@@ -36,11 +36,11 @@ impl EngineArgs {
         if self.native {
             return Ok(Arc::new(NativeEngines));
         }
-        let mut settings = Settings::default();
-        settings.memory_bytes_max = u64::from(self.module_memory) << 20;
-        if self.cache_dir.is_some() {
-            settings.cache_dir = self.cache_dir.clone();
-        }
+        let settings = Settings {
+            memory_bytes_max: u64::from(self.module_memory) << 20,
+            cache_dir: self.cache_dir.clone(),
+            ..Settings::default()
+        };
         let refused = |e: ModuleError| Exit::Module.because(e);
         Ok(Arc::new(Modules::load(self.module.as_deref(), settings).map_err(refused)?))
     }

@@ -57,8 +57,8 @@ pub async fn preview(args: Args) -> Outcome {
     let (source, size): (Arc<dyn Source>, Option<u64>) = if args.inputs == ["-"] {
         (Arc::new(Pipe::stdin()), None)
     } else {
-        let mut options = FileOptions::default();
-        options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+        let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+        let options = FileOptions { lanes, ..FileOptions::default() };
         let files = FileSource::new(&args.inputs, options).map_err(|e| Exit::Input.because(e))?;
         let size = files.size().map_err(|e| Exit::Input.because(e))?;
         (Arc::new(files), Some(size))

@@ -156,13 +156,12 @@ async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
     if let Some(stream) = &args.kinesis {
         let start =
             Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
-        let mut options = KinesisOptions::default();
-        options.start = start;
+        let options = KinesisOptions { start, ..KinesisOptions::default() };
         return Ok(Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?));
     }
-    let mut options = FileOptions::default();
-    options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
-    options.follow = if args.follow { Follow::Yes } else { Follow::No };
+    let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+    let follow = if args.follow { Follow::Yes } else { Follow::No };
+    let options = FileOptions { lanes, follow, ..FileOptions::default() };
     Ok(Arc::new(FileSource::new(&args.input, options).map_err(refused)?))
 }
 

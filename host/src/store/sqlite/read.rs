@@ -23,7 +23,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open_with_flags(path, flags).map_err(|e| refused(path, &e))?;
     let ours = || -> rusqlite::Result<bool> {
         db.busy_timeout(BUSY_MAX)?;
-        Ok(has(&db, "plimsoll_heads")?)
+        has(&db, "plimsoll_heads")
     };
     if ours().map_err(|e| refused(path, &e))? {
         return Ok(db);
