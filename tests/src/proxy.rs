@@ -43,6 +43,8 @@ pub enum Fault {
     LoseRequest,
     /// It is answered 400 `ProvisionedThroughputExceededException`, and not executed.
     Throttle,
+    /// It is answered 400 `ExpiredIteratorException`, and not executed.
+    ExpireIterator,
     /// It is answered 500 `InternalServerError`, and not executed.
     ServerError,
     /// It is executed after this wait.
@@ -251,6 +253,9 @@ async fn handle(
         Some(Fault::LoseRequest) => return Err(Closed(format!("{operation} is lost before the server"))),
         Some(Fault::Throttle) => {
             return Ok(error(StatusCode::BAD_REQUEST, &service, "ProvisionedThroughputExceededException"));
+        }
+        Some(Fault::ExpireIterator) => {
+            return Ok(error(StatusCode::BAD_REQUEST, &service, "ExpiredIteratorException"));
         }
         Some(Fault::ServerError) => {
             return Ok(error(StatusCode::INTERNAL_SERVER_ERROR, &service, "InternalServerError"));

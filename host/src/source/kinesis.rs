@@ -11,9 +11,10 @@
 //!   first record even where the start is `latest`: what producers put there came after the start.
 //! - A shard waits for both of its parents (`LaneInfo::parents`), as far as they are still listed.
 //!
-//! Not here: reading one shard (`reader`), what the service's errors mean (`trouble`), records made into frames (`page`).
+//! Not here: reading one shard (`reader`), putting records (`put`), what the service's errors mean (`trouble`), records made into frames (`page`).
 
 mod page;
+pub mod put;
 mod reader;
 mod shards;
 mod trouble;
@@ -126,6 +127,28 @@ fn region_of_arn(arn: &str) -> Option<&str> {
     (service == "kinesis" && !region.is_empty() && !name.is_empty() && !name.contains('/')).then_some(region)
 }
 
+/// A client for a stream given by its name or ARN, and the region it speaks to.
+async fn client(stream: &str) -> Result<(Client, String), SourceError> {
+    let shared = aws::config().await;
+    let mut config = config::Builder::from(&shared);
+    let region = if stream.starts_with("arn:") {
+        let Some(region) = region_of_arn(stream) else {
+            return Err(SourceError::Refused(format!(
+                "`{stream}` is no ARN of a Kinesis stream; expected arn:aws:kinesis:REGION:ACCOUNT:stream/NAME, or the name alone"
+            )));
+        };
+        config.set_region(Some(config::Region::new(region.to_owned())));
+        region.to_owned()
+    } else if let Some(region) = shared.region() {
+        region.as_ref().to_owned()
+    } else {
+        return Err(SourceError::Refused(format!(
+            "kinesis {stream}: no region is known; set AWS_REGION, name a region in the AWS profile, or give the stream's ARN"
+        )));
+    };
+    Ok((Client::from_conf(config.build()), region))
+}
+
 /// A Kinesis stream.
 #[derive(Debug)]
 pub struct KinesisSource {
@@ -141,32 +164,15 @@ impl KinesisSource {
     /// # Errors
     /// `Refused` if there is no such stream or it may not be read, `Passing` if the service does not answer now.
     pub async fn connect(stream: &str, options: KinesisOptions) -> Result<Self, SourceError> {
-        let refused = |text: String| Err(SourceError::Refused(text));
         if let Start::At(ms) = options.start
             && ms > clock::now_ms()
         {
-            return refused(format!(
+            return Err(SourceError::Refused(format!(
                 "kinesis {stream}: the start lies in the future; use `latest`, or a time before now"
-            ));
+            )));
         }
-        let shared = aws::config().await;
-        let mut config = config::Builder::from(&shared);
-        let region = if stream.starts_with("arn:") {
-            let Some(region) = region_of_arn(stream) else {
-                return refused(format!(
-                    "`{stream}` is no ARN of a Kinesis stream; expected arn:aws:kinesis:REGION:ACCOUNT:stream/NAME, or the name alone"
-                ));
-            };
-            config.set_region(Some(config::Region::new(region.to_owned())));
-            region.to_owned()
-        } else if let Some(region) = shared.region() {
-            region.as_ref().to_owned()
-        } else {
-            return refused(format!(
-                "kinesis {stream}: no region is known; set AWS_REGION, name a region in the AWS profile, or give the stream's ARN"
-            ));
-        };
-        Self::look(Client::from_conf(config.build()), stream, &region, options).await
+        let (client, region) = client(stream).await?;
+        Self::look(client, stream, &region, options).await
     }
 
     /// Looks at the stream for the first time, through a client of the caller's.
@@ -250,8 +256,9 @@ impl Source for KinesisSource {
         let shards = self.list_shards().await?;
         let arn = if summary.stream_arn.is_empty() { self.stream.name() } else { &summary.stream_arn };
         let created_ms = page::millis(&summary.stream_creation_timestamp);
-        let lanes = shards::lanes(&format!("kinesis:{arn}:{created_ms}:"), self.stream.name(), &shards);
-        self.looks().see(&lanes);
+        let prefix = format!("kinesis:{arn}:{created_ms}:");
+        let lanes = shards::lanes(&prefix, self.stream.name(), &shards);
+        self.looks().see(&lanes, shards::closed(&prefix, &shards));
         Ok(lanes)
     }
 
@@ -267,6 +274,7 @@ impl Source for KinesisSource {
             stream: Arc::clone(&self.stream),
             lane: lane.id.clone(),
             shard: shards::shard_of(&lane.id).to_owned(),
+            closed: self.looks().closed(&lane.id),
             options: self.options.clone(),
         };
         Ok(Box::new(Reader::open(setting, begin, from).await?))

@@ -1,9 +1,11 @@
-//! Writes generated records to a file, compressed as its name says.
+//! Writes generated records to a file, compressed as its name says; or to a stream, by the code beside its source.
 //!
 //! Invariant: the file appears whole or not at all. It is written beside its place and renamed at the end; only what is
 //! no regular file (`/dev/stdout`, a named pipe) is written directly.
 //!
 //! Not here: the records (`generator`).
+
+pub use super::kinesis::put::to_kinesis;
 
 use super::generator::{Devices, Records};
 use anyhow::Context as _;

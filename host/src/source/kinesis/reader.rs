@@ -9,7 +9,8 @@
 //! - A position is proven: reading goes on AT its record, which must come first and is left out. The service itself
 //!   would begin with the oldest record it still has, and say nothing.
 //! - Between two calls lie at least `poll_min`, and at most `poll_max`.
-//! - `Idle` is said at the tip only. The service answers with empty pages far from it, too.
+//! - `Idle` is said at the tip of an open shard only. The service answers with empty pages far from it, too, and before
+//!   a closed shard's end.
 //!
 //! Not here: pages into chunks (`page`), the meaning of errors (`trouble`).
 
@@ -40,6 +41,8 @@ pub(super) struct Setting {
     /// The lane's id, for messages.
     pub(super) lane: String,
     pub(super) shard: String,
+    /// The shard takes no record any more, so that its end will come.
+    pub(super) closed: bool,
     pub(super) options: KinesisOptions,
 }
 
@@ -195,6 +198,12 @@ impl Reader {
         if let Some(ms) = behind_ms.filter(|ms| *ms > 0) {
             return Ok(Asked::Again(format!(
                 "{call}: empty pages, {ms} ms behind the tip of shard {}",
+                self.setting.shard
+            )));
+        }
+        if self.setting.closed {
+            return Ok(Asked::Again(format!(
+                "{call}: the end of the closed shard {} does not come",
                 self.setting.shard
             )));
         }

@@ -30,6 +30,12 @@ pub(super) fn lanes(prefix: &str, stream: &str, shards: &[Shard]) -> Vec<LaneInf
     lanes
 }
 
+/// The shards that take no record any more: what they hold is all, and their end comes after it.
+pub(super) fn closed(prefix: &str, shards: &[Shard]) -> BTreeSet<String> {
+    let ends = |shard: &&Shard| shard.sequence_number_range().is_some_and(|r| r.ending_sequence_number().is_some());
+    shards.iter().filter(ends).map(|shard| format!("{prefix}{}", shard.shard_id())).collect()
+}
+
 /// `3` of `shardId-000000000003`; the whole id if it looks otherwise.
 fn number(shard: &str) -> &str {
     let Some(digits) = shard.strip_prefix("shardId-").filter(|d| d.bytes().all(|b| b.is_ascii_digit())) else {
@@ -55,6 +61,8 @@ pub(super) struct Looks {
     seen: BTreeMap<String, Kin>,
     /// Lanes of the latest look.
     listed: BTreeSet<String>,
+    /// Those of them that are closed.
+    closed: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +77,7 @@ enum Kin {
 
 impl Looks {
     /// Takes note of a look.
-    pub(super) fn see(&mut self, lanes: &[LaneInfo]) {
+    pub(super) fn see(&mut self, lanes: &[LaneInfo], closed: BTreeSet<String>) {
         let first = self.seen.is_empty();
         for lane in lanes {
             let kin = match (first, lane.parents.is_empty()) {
@@ -80,6 +88,12 @@ impl Looks {
             self.seen.entry(lane.id.clone()).or_insert(kin);
         }
         self.listed = lanes.iter().map(|lane| lane.id.clone()).collect();
+        self.closed = closed;
+    }
+
+    /// Whether a lane's shard took no record any more at the latest look.
+    pub(super) fn closed(&self, lane: &str) -> bool {
+        self.closed.contains(lane)
     }
 
     /// Where a lane begins that has no position; `None` if it is not listed.
@@ -125,14 +139,14 @@ mod tests {
     fn only_roots_of_the_first_look_begin_at_the_tip() {
         let mut looks = Looks::default();
         let first = lanes(P, "s", &[shard(0, [None; 2]), shard(1, [Some(0), None])]);
-        looks.see(&first);
+        looks.see(&first, BTreeSet::new());
         let begin = |looks: &Looks, n: u64, start| looks.begin(&format!("{P}shardId-{n:012}"), start);
         assert_eq!(begin(&looks, 0, Start::Latest), Some(Start::Latest));
         assert_eq!(begin(&looks, 1, Start::Latest), Some(Start::TrimHorizon));
         assert_eq!(begin(&looks, 1, Start::At(5)), Some(Start::At(5)));
         assert_eq!(begin(&looks, 2, Start::Latest), None);
         // The parent of 1 is gone, 2 is new without any parent: both are what they were at their first look.
-        looks.see(&lanes(P, "s", &[shard(1, [Some(0), None]), shard(2, [None; 2])]));
+        looks.see(&lanes(P, "s", &[shard(1, [Some(0), None]), shard(2, [None; 2])]), BTreeSet::new());
         assert_eq!(begin(&looks, 0, Start::Latest), None, "no longer listed");
         assert_eq!(begin(&looks, 1, Start::Latest), Some(Start::TrimHorizon));
         assert_eq!(begin(&looks, 2, Start::Latest), Some(Start::TrimHorizon));
