@@ -124,8 +124,8 @@ struct Counts {
 }
 
 fn source(input: &str, args: &Args) -> Result<Arc<dyn Source>, Failure> {
-    let mut options = FileOptions::default();
-    options.lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+    let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
+    let options = FileOptions { lanes, ..FileOptions::default() };
     let files = FileSource::new(&[input.to_owned()], options).map_err(|e| Exit::Input.because(e))?;
     Ok(if args.framed { Arc::new(Framed(files)) } else { Arc::new(files) })
 }

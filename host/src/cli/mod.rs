@@ -93,7 +93,7 @@ enum Command {
     Preview(preview::Args),
     /// Explains a policy or names its errors; checks a module.
     Check(check::Args),
-    /// Writes generated device records to a file.
+    /// Writes generated device records to a file or puts them to Kinesis.
     Produce(produce::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Preview(args) => preview::preview(args).await,
             Command::Check(args) => check::check(&args),
-            Command::Produce(args) => produce::produce(&args),
+            Command::Produce(args) => produce::produce(args).await,
             Command::Rows(args) => rows::rows(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,

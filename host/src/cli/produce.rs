@@ -1,16 +1,18 @@
-//! `plimsoll produce`: generated device records into a file.
+//! `plimsoll produce`: generated device records into a file or a Kinesis stream.
 
 use super::{Exit, Outcome};
 use crate::source::generator::Devices;
-use crate::source::produce::to_file;
+use crate::source::produce::{to_file, to_kinesis};
 use anyhow::anyhow;
 use std::path::PathBuf;
 
-/// Writes generated device records to a file.
+/// Writes generated device records to a file or puts them to Kinesis.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   plimsoll produce --records 200000 --seed 7 --out events.ndjson
-  plimsoll produce --records 1000000 --devices 15000,late=0.01 --arrival --out events.ndjson.gz")]
+  plimsoll produce --records 1000000 --devices devices=15000,late=0.01 --arrival --out events.ndjson.gz
+  plimsoll produce --records 100000 --kinesis impressions")]
+#[command(group(clap::ArgGroup::new("to").required(true).args(["out", "kinesis"])))]
 pub struct Args {
     /// How many records.
     #[arg(long, value_name = "N")]
@@ -23,19 +25,26 @@ pub struct Args {
     seed: Option<u64>,
     /// The file; compressed if it ends in .gz or .zst.
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Each record says when it arrived, in the field `arr`.
-    #[arg(long)]
+    #[arg(long, requires = "out")]
     arrival: bool,
+    /// The stream.
+    #[arg(long, value_name = "STREAM")]
+    kinesis: Option<String>,
 }
 
-pub fn produce(args: &Args) -> Outcome {
+pub async fn produce(args: Args) -> Outcome {
     let mut devices =
         Devices::parse(&args.devices).map_err(|e| Exit::Input.because(anyhow!("--devices {}: {e}", args.devices)))?;
     if let Some(seed) = args.seed {
         devices.seed = seed;
     }
-    let done = to_file(&devices, args.records, &args.out, args.arrival);
+    let done = match (&args.out, &args.kinesis) {
+        (Some(file), _) => to_file(&devices, args.records, file, args.arrival),
+        (_, Some(stream)) => to_kinesis(&devices, args.records, stream).await,
+        _ => unreachable!("clap wants one of them"),
+    };
     let bytes = done.map_err(|e| Exit::Run.because(e))?;
     eprintln!("plimsoll: {} records, {bytes} bytes", args.records);
     Ok(())
