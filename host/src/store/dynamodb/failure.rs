@@ -9,7 +9,7 @@
 //! Not here: conditions that did not hold, which are answers (`apply`, `head`).
 
 use crate::store::StoreError;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use plimsoll_core::lane::{Answer, Applied};
 use std::error::Error;
@@ -51,7 +51,7 @@ impl Asked<'_> {
                 let status = s.raw().status().as_u16();
                 self.by_code(status, s.err().code().unwrap_or_default(), s.err().message().unwrap_or_default())
             }
-            _ => self.by_text(&DisplayErrorContext(e).to_string()),
+            _ => self.by_text(&causes(e)),
         }
     }
 
@@ -111,8 +111,7 @@ impl Asked<'_> {
         let Self { action, table, region, .. } = self;
         let seen = format!("{action} on table {table} ({region}): {text}");
         // The SDK's own words for having no provider of credentials, and one with a wrong configuration.
-        let missing = text.contains("the credential provider was not enabled")
-            || text.contains("no providers in chain provided credentials")
+        let missing = text.contains("no credentials found in chain")
             || text.contains("credentials provider was not properly configured");
         if missing {
             return Failure::Refused(format!(
@@ -122,6 +121,22 @@ impl Asked<'_> {
         }
         Failure::Unknown(seen)
     }
+}
+
+/// An error with what caused it, without what only its authors understand.
+fn causes(e: &dyn Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        let more = c.to_string();
+        // Some errors say what their cause says.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = c.source();
+    }
+    text
 }
 
 /// A table's ARN as a policy wants it; the account is not known here.
@@ -205,7 +220,8 @@ mod tests {
         assert!(text.contains("plimsoll tables create --dynamodb prod"), "{text}");
         let text = told(ASKED.by_code(400, "ExpiredTokenException", "The security token is expired"));
         assert!(text.contains("valid now"), "{text}");
-        let text = told(ASKED.by_text("dispatch failure: no providers in chain provided credentials"));
+        let text =
+            told(ASKED.by_text("dispatch failure: other: no credentials found in chain. Attempted: Environment"));
         assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
     }
 
