@@ -55,5 +55,6 @@ js-test: ## Types and tests of the npm package; wants `make module` before it
 tools: ## Outside tools of the end to end tests, pinned, into target/tools: stand-ins for AWS, Chromium, Python's wasmtime
 	@.ci/tools.sh
 
-bench: build ## The benches as code; figures are this machine's
+bench: build ## Plimsoll beside DuckDB and others (PEERS="batch flink" for Flink), then the parts alone; this machine's figures
+	@.ci/bench.sh
 	$(CARGO) bench --locked --workspace --benches

@@ -11,9 +11,11 @@
 //! Not here: what the event counts for (`engine`).
 
 mod datetime;
+mod key;
 
 pub(crate) use datetime::date;
 pub use datetime::parse as parse_rfc3339;
+pub use key::{Key, KeyText};
 
 use crate::account::Reason;
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
@@ -58,9 +60,12 @@ pub struct Decoder {
     measures: Vec<Option<usize>>,
     record_bytes: usize,
     key_bytes: usize,
-    key: Vec<u8>,
+    key: KeyText,
     values: Vec<Option<i64>>,
+    /// Scratch.
     text: Vec<u8>,
+    /// Scratch.
+    escaped: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +99,11 @@ impl Decoder {
             keys,
             record_bytes: spec.limits.record_bytes as usize,
             key_bytes: spec.limits.key_bytes as usize,
-            key: Vec::new(),
+            key: KeyText::default(),
             values: alloc::vec![None; measures.len()],
             measures,
             text: Vec::new(),
+            escaped: Vec::new(),
             fields,
         }
     }
@@ -134,8 +140,8 @@ impl Decoder {
 
     /// The key of the last record decoded.
     #[inline]
-    pub fn key(&self) -> &[u8] {
-        &self.key
+    pub fn key(&mut self) -> Key<'_> {
+        self.key.key()
     }
 
     /// The values of the last record decoded, in the order of the policy's measures; a count's is `Some(1)`.
@@ -195,24 +201,30 @@ impl Decoder {
         for (i, slot) in self.keys.iter().enumerate() {
             self.key.push(if i == 0 { b'[' } else { b',' });
             match self.slots[*slot] {
-                Slot::Str { start, end, escaped } => {
-                    let raw = &buf[start as usize..end as usize];
+                Slot::Str { start, end, escaped: false } => {
                     self.key.push(b'"');
-                    if escaped {
-                        self.text.clear();
-                        json::unescape(raw, &mut self.text).map_err(|_| Fault {
-                            reason: Reason::Malformed,
-                            field: Some(*slot as u16),
-                            at,
-                        })?;
-                        json::write_escaped(&self.text, &mut self.key);
-                    } else {
-                        self.key.extend_from_slice(raw);
-                    }
+                    self.key.put(buf, start as usize, end as usize);
                     self.key.push(b'"');
                 }
-                Slot::Int(n) => write_int(n, &mut self.key),
-                Slot::Bool(b) => self.key.extend_from_slice(if b { b"true" } else { b"false" }),
+                Slot::Str { start, end, escaped: true } => {
+                    self.text.clear();
+                    self.escaped.clear();
+                    json::unescape(&buf[start as usize..end as usize], &mut self.text).map_err(|_| Fault {
+                        reason: Reason::Malformed,
+                        field: Some(*slot as u16),
+                        at,
+                    })?;
+                    self.escaped.push(b'"');
+                    json::write_escaped(&self.text, &mut self.escaped);
+                    self.escaped.push(b'"');
+                    self.key.extend(&self.escaped);
+                }
+                Slot::Int(n) => {
+                    self.text.clear();
+                    write_int(n, &mut self.text);
+                    self.key.extend(&self.text);
+                }
+                Slot::Bool(b) => self.key.extend(if b { b"true" } else { b"false" }),
                 other => return Err(Fault { reason: wrong(other, true), field: Some(*slot as u16), at }),
             }
         }

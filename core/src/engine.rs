@@ -289,7 +289,7 @@ impl Engine {
             self.keys.clear();
         } else if self.keys.len() > 4 * self.pending.rows() {
             let mut kept = self.keys.emptied();
-            self.pending.rekey(|old| kept.intern(self.keys.text(old)));
+            self.pending.rekey(|old| kept.intern(self.keys.key(old)));
             self.keys = kept;
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - Memory follows the rows that are pending, not keys times windows.
-//! - `groups` gives windows by (end, start, table) and rows by key, whatever the order they came in.
+//! - A value stands in 64 bits while it fits, which is nearly always, and beside its row in 128 otherwise: no total wraps.
+//! - `write` gives windows by (end, start, table) and rows by key, whatever the order they came in.
 
 use super::keys::Keys;
 use crate::policy::{Measure, Op};
@@ -12,8 +13,10 @@ use crate::wire::effects::{Table, Writer};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// No record had a value. No sum, least or greatest value can be this: they stem from 64-bit values.
-const NONE: i128 = i128::MIN;
+/// No record had a value.
+const NONE: i64 = i64::MIN;
+/// The value is one of `Open::wide`.
+const WIDE: i64 = i64::MIN + 1;
 
 /// Deltas not yet given out.
 #[derive(Clone, Debug)]
@@ -38,8 +41,10 @@ struct Open {
     table: Vec<(u32, u32)>,
     /// Key id of each row.
     keys: Vec<u32>,
-    /// The measures of each row, one after the other.
-    values: Vec<i128>,
+    /// The measures of each row, one after the other; `NONE` and `WIDE` are none of them.
+    values: Vec<i64>,
+    /// Those that do not fit, by their place in `values`.
+    wide: BTreeMap<usize, i128>,
 }
 
 impl Pending {
@@ -85,25 +90,29 @@ impl Pending {
     /// Counts one record's values.
     #[inline]
     pub(super) fn add(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
-        let (row, fresh) = self.open[at].row(key, self.ops.len());
+        let (n, open) = (self.ops.len(), &mut self.open[at]);
+        let (row, fresh) = open.row(key, n);
         self.rows += usize::from(fresh);
-        let n = self.ops.len();
-        let held = &mut self.open[at].values[row * n..row * n + n];
-        for ((held, op), value) in held.iter_mut().zip(&self.ops).zip(values) {
-            if let Some(v) = value {
-                fold(*op, held, i128::from(*v));
+        let from = row * n;
+        let held = &mut open.values[from..from + n];
+        for (i, ((held, op), value)) in held.iter_mut().zip(&self.ops).zip(values).enumerate() {
+            if let Some(v) = *value
+                && !fold_narrow(*op, held, v)
+            {
+                fold_wide(*op, held, &mut open.wide, from + i, i128::from(v));
             }
         }
     }
 
     /// Adds a row's deltas, as a snapshot holds them.
     pub(super) fn merge(&mut self, at: usize, key: u32, values: &[Option<i128>]) {
-        let n = self.ops.len();
-        let (row, fresh) = self.open[at].row(key, n);
+        let (n, open) = (self.ops.len(), &mut self.open[at]);
+        let (row, fresh) = open.row(key, n);
         self.rows += usize::from(fresh);
-        for ((held, op), value) in self.open[at].values[row * n..].iter_mut().zip(&self.ops).zip(values) {
-            if let Some(v) = value {
-                fold(*op, held, *v);
+        for (i, (op, value)) in self.ops.iter().zip(values).enumerate() {
+            if let Some(v) = *value {
+                let cell = row * n + i;
+                fold_wide(*op, &mut open.values[cell], &mut open.wide, cell, v);
             }
         }
     }
@@ -131,7 +140,7 @@ impl Pending {
             w.group(*table, window.start, window.end, order.len());
             for row in &order {
                 let row = *row as usize;
-                let values = open.values[row * n..row * n + n].iter().map(|v| (*v != NONE).then_some(*v));
+                let values = (row * n..row * n + n).map(|cell| value(open.values[cell], &open.wide, cell));
                 w.row(keys.text(open.keys[row]), values);
             }
         }
@@ -206,6 +215,7 @@ impl Open {
         self.table.fill((0, 0));
         self.keys.clear();
         self.values.clear();
+        self.wide.clear();
     }
 }
 
@@ -214,12 +224,80 @@ fn spread(key: u32) -> usize {
     (key.wrapping_mul(0x9E37_79B9) >> 7) as usize
 }
 
-#[inline]
-fn fold(op: Op, held: &mut i128, v: i128) {
-    *held = match op {
-        _ if *held == NONE => v,
-        Op::Count | Op::Sum => *held + v,
-        Op::Min => (*held).min(v),
-        Op::Max => (*held).max(v),
+/// Counts in 64 bits; false, and nothing is changed, where that takes more.
+#[inline(always)]
+fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
+    let next = match op {
+        _ if *held == WIDE => return false,
+        _ if *held == NONE => Some(v),
+        Op::Count | Op::Sum => held.checked_add(v),
+        Op::Min => Some(v.min(*held)),
+        Op::Max => Some(v.max(*held)),
     };
+    match next {
+        Some(next) if next > WIDE => *held = next,
+        _ => return false,
+    }
+    true
+}
+
+/// Counts in 128 bits, which no sum of 64-bit values leaves; `cell` is the place of `held`.
+#[cold]
+fn fold_wide(op: Op, held: &mut i64, wide: &mut BTreeMap<usize, i128>, cell: usize, v: i128) {
+    let next = match (op, value(*held, wide, cell)) {
+        (_, None) => v,
+        (Op::Count | Op::Sum, Some(h)) => h + v,
+        (Op::Min, Some(h)) => h.min(v),
+        (Op::Max, Some(h)) => h.max(v),
+    };
+    match i64::try_from(next) {
+        Ok(next) if next > WIDE => {
+            *held = next;
+            wide.remove(&cell);
+        }
+        _ => {
+            *held = WIDE;
+            wide.insert(cell, next);
+        }
+    }
+}
+
+fn value(held: i64, wide: &BTreeMap<usize, i128>, cell: usize) -> Option<i128> {
+    match held {
+        NONE => None,
+        WIDE => Some(wide[&cell]),
+        v => Some(i128::from(v)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn edge() -> impl Strategy<Value = i64> {
+        prop_oneof![-3i64..3, (0i64..3).prop_map(|i| i64::MIN + i), (0i64..3).prop_map(|i| i64::MAX - i), any::<i64>(),]
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_wraps_or_is_taken_for_a_mark(values in proptest::collection::vec(edge(), 0..12)) {
+            for op in [Op::Sum, Op::Min, Op::Max] {
+                let (mut held, mut wide) = (NONE, BTreeMap::new());
+                for v in &values {
+                    if !fold_narrow(op, &mut held, *v) {
+                        fold_wide(op, &mut held, &mut wide, 7, i128::from(*v));
+                    }
+                }
+                let all = values.iter().map(|v| i128::from(*v));
+                let expected = match op {
+                    Op::Min => all.min(),
+                    Op::Max => all.max(),
+                    _ => all.reduce(|a, b| a + b),
+                };
+                prop_assert_eq!(value(held, &wide, 7), expected);
+                prop_assert_eq!(wide.is_empty(), held != WIDE);
+            }
+        }
+    }
 }

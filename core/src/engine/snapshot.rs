@@ -8,6 +8,7 @@
 //! Not here: the position that a snapshot belongs to (`lane`).
 
 use super::Engine;
+use crate::decode::KeyText;
 use crate::policy::Policy;
 use crate::time::EventTime;
 use crate::watermark::Tracker;
@@ -93,10 +94,13 @@ impl Engine {
         engine.event = e.progress.event;
         engine.account = e.account;
         engine.dead = e.dead;
+        let mut text = KeyText::default();
         for g in e.groups {
             let at = engine.pending.place(Window { start: g.start, end: g.end }, g.table);
             for row in g.rows {
-                let key = engine.keys.intern(&row.key);
+                text.clear();
+                text.extend(&row.key);
+                let key = engine.keys.intern(text.key());
                 engine.pending.merge(at, key, &row.values);
             }
         }
