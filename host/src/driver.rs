@@ -18,12 +18,14 @@
 mod batch;
 mod lane;
 mod poison;
+#[cfg(test)]
+mod tests;
 
 use crate::live::StatusHub;
 use crate::runtime::{EngineError, Engines};
 use crate::source::{LaneInfo, Source, SourceError};
 use crate::store::{Layout, Store, StoreError};
-use plimsoll_core::lane::Halt;
+use plimsoll_core::lane::{Atomicity, Halt};
 use plimsoll_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +39,10 @@ pub const STOP_GRACE: Duration = Duration::from_secs(8);
 pub const POISON_RECORDS_MIN: u64 = 20;
 /// So many dead letters in a row pause a lane.
 pub const POISON_RUN_MAX: usize = 20;
+
+/// So many lanes may write to one row where each leaves its fence there: about 8 bytes a lane of an item's 400 KB, and
+/// of every write's cost.
+pub const FENCES_MAX: usize = 64;
 
 /// When a batch ends.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +76,8 @@ pub struct RunConfig {
     pub accept_poison: bool,
     /// How often to look for new lanes.
     pub discover_every: Duration,
+    /// How often to look at a lane that another host is running.
+    pub stand_by_every: Duration,
     /// A pending intent older than this is not applied any more, in milliseconds.
     pub intent_age_ms_max: i64,
 }
@@ -82,6 +90,7 @@ impl Default for RunConfig {
             once: false,
             accept_poison: false,
             discover_every: Duration::from_secs(10),
+            stand_by_every: Duration::from_secs(2),
             // R - 24 h with rows kept 8 days: see exactly-once, 'Old intent'.
             intent_age_ms_max: 7 * 86_400_000,
         }
@@ -184,10 +193,16 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
         if failure.is_none() && !*stop.borrow() {
             match context.source.lanes().await {
                 Ok(lanes) => {
+                    let ids: BTreeSet<String> = lanes.iter().map(|l| l.id.clone()).collect();
                     for info in lanes {
-                        let waits = info.parents.iter().any(|p| running.contains_key(p));
+                        // A parent that is no longer listed cannot be read any more; the source says so (a gap).
+                        let waits = info.parents.iter().any(|p| ids.contains(p) && !left.contains(p));
                         if waits || running.contains_key(&info.id) || left.contains(&info.id) {
                             continue;
+                        }
+                        if context.store.atomicity() == Atomicity::Items && running.len() >= FENCES_MAX {
+                            failure.get_or_insert_with(|| too_many_lanes(&context));
+                            break;
                         }
                         running.insert(info.id.clone(), info.clone());
                         let (context, halted) = (Arc::clone(&context), halted.clone());
@@ -224,6 +239,15 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
             () = tokio::time::sleep(context.config.discover_every) => {}
         }
     }
+}
+
+fn too_many_lanes(context: &lane::Context) -> RunError {
+    RunError::Store(StoreError::Refused(format!(
+        "{} has more than {FENCES_MAX} lanes at once, and {} keeps a fence of each in every row; give the stream fewer \
+         shards, or use another store",
+        context.source.describe(),
+        context.store.describe(),
+    )))
 }
 
 /// Whether nothing can come any more: all lanes that were ever seen have ended, of a source that makes no new ones.

@@ -88,13 +88,14 @@ struct Gathered {
 }
 
 impl Worker {
-    /// A worker that goes on from a committed tip.
+    /// A worker that goes on from a committed tip; `None` when told to stop before the source could be opened.
     pub(super) async fn open(
         context: &Context,
         info: &LaneInfo,
         tip: &Tip,
         snapshot: Option<&[u8]>,
-    ) -> Result<Self, RunError> {
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Option<Self>, RunError> {
         let from = tip.pos.clone().map(Position);
         let mut retries = 0;
         let reader = loop {
@@ -102,7 +103,9 @@ impl Worker {
                 Ok(reader) => break reader,
                 Err(SourceError::Passing(why)) if retries < 8 => {
                     tracing::warn!(lane = %info.name, %why, "the source cannot be opened now; trying again");
-                    tokio::time::sleep(backoff(retries)).await;
+                    if stopped_within(backoff(retries), &mut stop).await {
+                        return Ok(None);
+                    }
                     retries += 1;
                 }
                 Err(error) => return Err(RunError::Source { lane: info.name.clone(), error }),
@@ -112,7 +115,7 @@ impl Worker {
             .engines
             .open(&context.policy, snapshot)
             .map_err(|error| RunError::Engine { lane: info.name.clone(), error })?;
-        Ok(Self {
+        Ok(Some(Self {
             lane: info.name.clone(),
             reader,
             engine,
@@ -121,7 +124,7 @@ impl Worker {
             bytes_read: 0,
             behind_ms: None,
             traps: 0,
-        })
+        }))
     }
 
     /// Reads until a batch is full and computes it.
@@ -129,7 +132,7 @@ impl Worker {
         &mut self,
         context: &Context,
         tip: &Tip,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
         mut idle: LaneStatus,
     ) -> Result<Computed, RunError> {
         let limits = context.config.batch;
@@ -147,7 +150,7 @@ impl Worker {
             if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= limits.interval) {
                 break;
             }
-            match self.read(limits.chunk_bytes.min(limits.bytes)).await? {
+            match self.read(limits.chunk_bytes.min(limits.bytes), &mut stop).await? {
                 Next::Chunk(chunk) => {
                     began.get_or_insert_with(Instant::now);
                     self.bytes_read += chunk.source_bytes;
@@ -169,6 +172,7 @@ impl Worker {
                         }
                     }
                 }
+                Next::Idle if *stop.borrow() => {}
                 Next::Idle if gathered.chunks.is_empty() => {
                     if context.config.once {
                         return Ok(Computed::Nothing(Made::AtTip));
@@ -211,7 +215,8 @@ impl Worker {
         Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), gathered.ended))
     }
 
-    async fn read(&mut self, bytes: usize) -> Result<Next, RunError> {
+    /// What the source has next. Its passing trouble is waited out; once told to stop, that is as if nothing were there.
+    async fn read(&mut self, bytes: usize, stop: &mut watch::Receiver<bool>) -> Result<Next, RunError> {
         loop {
             match self.reader.next(bytes).await {
                 Ok(next) => {
@@ -220,8 +225,11 @@ impl Worker {
                 }
                 Err(SourceError::Passing(why)) => {
                     tracing::warn!(lane = %self.lane, %why, "the source cannot be read now; trying again");
-                    tokio::time::sleep(backoff(self.retries)).await;
+                    let wait = backoff(self.retries);
                     self.retries += 1;
+                    if stopped_within(wait, stop).await {
+                        return Ok(Next::Idle);
+                    }
                 }
                 Err(error) => return Err(RunError::Source { lane: self.lane.clone(), error }),
             }
@@ -253,6 +261,8 @@ impl Worker {
         for record in &records {
             match engine.apply(&record.frame) {
                 Ok(()) => since.push(&record.frame),
+                // Too little memory or a refused frame is no fault of the record that happened to come next.
+                Err(error) if !of_the_record(&error) => return Err(error),
                 Err(error) => {
                     engine = context.engines.open_metered(&context.policy, saved.as_deref())?;
                     for frame in &since {
@@ -349,6 +359,16 @@ fn split(gathered: &Gathered) -> Vec<Record> {
         }
     }
     out
+}
+
+/// Whether a record can be at fault: the module trapped on it, did not end on it, or answered it with nonsense.
+fn of_the_record(error: &EngineError) -> bool {
+    matches!(error, EngineError::Trap { .. } | EngineError::OutOfTime { .. } | EngineError::Lie { .. })
+}
+
+/// Sleeps; `true` as soon as the run is told to stop.
+async fn stopped_within(wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(wait, stop.wait_for(|stop| *stop)).await.is_ok()
 }
 
 fn backoff(retries: u32) -> Duration {

@@ -11,7 +11,7 @@ use crate::live::{LaneState, LaneStatus, StatusHub};
 use crate::runtime::Engines;
 use crate::source::{LaneInfo, Position, Source};
 use crate::store::{Layout, Store};
-use plimsoll_core::lane::{Base, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
+use plimsoll_core::lane::{Answer, Base, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::wire::effects::Effects;
 use std::collections::VecDeque;
@@ -57,6 +57,8 @@ pub(super) enum Left {
 /// Waits between attempts grow from this to `BACKOFF_MAX`, with full jitter.
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// So many looks in a row at a head that does not move mean that the other host is gone.
+const STAND_BY_LOOKS: u32 = 5;
 
 /// Drives one lane until its end, `stop`, or trouble.
 pub(super) async fn drive(
@@ -64,8 +66,25 @@ pub(super) async fn drive(
     info: LaneInfo,
     stop: watch::Receiver<bool>,
 ) -> Result<Left, RunError> {
-    let mut driver = Driver::new(context, info, stop);
-    let outcome = driver.run().await;
+    let mut driver = Driver::new(Arc::clone(&context), info.clone(), stop.clone());
+    let outcome = loop {
+        match driver.run().await {
+            // Read again from the head; what cannot be read again is left to the other host.
+            Err(error @ RunError::Behind { .. }) if context.source.resumable() => {
+                tracing::warn!(lane = %info.name, %error, "standing by");
+                match driver.stand_by(&error).await {
+                    Ok(None) => {
+                        let account = std::mem::take(&mut driver.status);
+                        driver = Driver::new(Arc::clone(&context), info.clone(), stop.clone());
+                        driver.status = account;
+                    }
+                    Ok(Some(left)) => break Ok(left),
+                    Err(error) => break Err(error),
+                }
+            }
+            outcome => break outcome,
+        }
+    };
     let state = match &outcome {
         Ok(Left::Done) => LaneState::Done,
         Ok(Left::AtTip | Left::Stopped) => LaneState::Idle,
@@ -101,6 +120,8 @@ struct Driver {
     began: Instant,
     /// Computing has come to its end.
     left: Option<Left>,
+    /// Computing has failed; what was computed before is written first.
+    failed: Option<RunError>,
 }
 
 impl Driver {
@@ -125,6 +146,7 @@ impl Driver {
             status,
             began: Instant::now(),
             left: None,
+            failed: None,
         }
     }
 
@@ -150,6 +172,9 @@ impl Driver {
                 }
                 Step::Compute(base) => {
                     self.settle();
+                    if let Some(error) = self.failed.take() {
+                        return Err(error);
+                    }
                     if let Some(left) = self.left {
                         return Ok(left);
                     }
@@ -178,6 +203,34 @@ impl Driver {
             () = tokio::time::sleep(wait) => {}
             _ = self.stop.changed() => {}
         }
+    }
+
+    /// Another host is further on: leaves the lane to it, and takes it over once its head has not moved for
+    /// `STAND_BY_LOOKS` looks. Two hosts that run by mistake do not push each other out for ever, and one that died is
+    /// replaced. `Some`: there is nothing to take over any more.
+    async fn stand_by(&mut self, why: &RunError) -> Result<Option<Left>, RunError> {
+        self.status.state = LaneState::Paused(why.to_string());
+        self.tell();
+        let key = self.context.layout.lane(&self.info.id);
+        let (mut seen, mut looks) = (None, 0);
+        while looks < STAND_BY_LOOKS {
+            let every = self.context.config.stand_by_every;
+            self.pause(every.mul_f64(0.5 + rand::random::<f64>())).await;
+            if *self.stop.borrow() {
+                return Ok(Some(Left::Stopped));
+            }
+            let Answer::Head { stored, .. } = self.context.store.execute(&key, &Command::ReadHead).await? else {
+                continue;
+            };
+            if stored.as_ref().is_some_and(|head| head.done && head.pend.is_none()) {
+                return Ok(Some(Left::Done));
+            }
+            let now = stored.map(|head| (head.n, head.pend.map(|p| p.n)));
+            looks = if now == seen { looks + 1 } else { 0 };
+            seen = now;
+        }
+        tracing::warn!(lane = %self.info.name, "the other host has stopped; taking the lane over");
+        Ok(None)
     }
 
     async fn execute(&mut self, command: Command) -> Result<(), RunError> {
@@ -214,9 +267,10 @@ impl Driver {
         self.context.hub.lane(self.status.clone());
     }
 
-    /// Hands the protocol the next content where it wants one, and keeps the worker one batch ahead.
+    /// Hands the protocol the next content where it wants one, and keeps the worker one batch ahead: while the store is
+    /// slow or gone, one batch waits in `ready` and one in `ahead`, and no more is read.
     async fn offer(&mut self) -> Result<(), RunError> {
-        if self.ahead.as_ref().is_some_and(|(_, task)| task.is_finished()) {
+        if self.ready.is_empty() && self.ahead.as_ref().is_some_and(|(_, task)| task.is_finished()) {
             self.take().await?;
         }
         while self.lane.wants() && !self.ready.is_empty() {
@@ -236,8 +290,8 @@ impl Driver {
         self.status.behind_ms = worker.behind_ms;
         self.status.traps = worker.traps;
         self.worker = Some(worker);
-        match computed? {
-            Computed::Batch(batch, began, last) => {
+        match computed {
+            Ok(Computed::Batch(batch, began, last)) => {
                 self.began = began;
                 self.status.state = LaneState::Running;
                 let contents = tip.contents(*batch, &self.context.store.limits());
@@ -249,7 +303,9 @@ impl Driver {
                     self.start(next);
                 }
             }
-            Computed::Nothing(made) => self.left = Some(made.left()),
+            Ok(Computed::Nothing(made)) => self.left = Some(made.left()),
+            // What was computed before it is written first.
+            Err(error) => self.failed = Some(error),
         }
         Ok(())
     }
@@ -276,7 +332,11 @@ impl Driver {
             if let Some((_, task)) = self.ahead.take() {
                 task.abort();
             }
-            let worker = Worker::open(&self.context, &self.info, &base.tip, state.snapshot.as_deref()).await?;
+            let (snapshot, stop) = (state.snapshot.as_deref(), self.stop.clone());
+            let Some(worker) = Worker::open(&self.context, &self.info, &base.tip, snapshot, stop).await? else {
+                self.left = Some(Left::Stopped);
+                return Ok(());
+            };
             self.worker = Some(worker);
             if let Some(rest) = state.rest {
                 let batch = Made::rest(&self.context, &base.tip, rest, state.snapshot);
