@@ -69,7 +69,7 @@ pub struct Pin {
 }
 
 /// The end of a lane as far as it is known: what the next content joins onto.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tip {
     /// Number of the last content.
     pub n: u64,
