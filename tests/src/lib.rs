@@ -1,5 +1,5 @@
 //! What the end-to-end tests stand on: outside tools, loopback servers, a proxy that loses replies, the host as a
-//! process to be killed, and a naive recomputation that is the judge of every row.
+//! process to be killed, troubled records, and a naive recomputation that is the judge of every row.
 //!
 //! Invariants
 //! - Everything listens on loopback only, on free ports, and ends with the test that started it, even if that is killed.
@@ -12,9 +12,12 @@ pub mod aws;
 pub mod oracle;
 pub mod process;
 pub mod proxy;
+pub mod records;
+pub mod rows;
 pub mod seed;
 pub mod server;
 pub mod tools;
+pub mod w1;
 
 use std::path::PathBuf;
 

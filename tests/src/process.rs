@@ -39,7 +39,9 @@ pub fn binary() -> &'static Path {
         // Always asked for, since a binary of yesterday would make these tests lie. It costs cargo half a second.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut build = Command::new(cargo);
-        build.args(["build", "--release", "--package", "plimsoll", "--bin", "plimsoll", "--message-format=json"]);
+        // The whole workspace, as `make` builds it: with other packages chosen cargo would compile the large dependencies
+        // again, with other features.
+        build.args(["build", "--release", "--workspace", "--bins", "--message-format=json"]);
         build.current_dir(workspace()).stderr(Stdio::inherit());
         let built = build.output().expect("cargo can be started");
         assert!(built.status.success(), "{build:?} failed ({})", built.status);
@@ -51,7 +53,8 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     let messages = String::from_utf8_lossy(messages);
     messages.lines().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message.get("executable")?.as_str().map(PathBuf::from)
+        let executable = PathBuf::from(message.get("executable")?.as_str()?);
+        (executable.file_stem()? == "plimsoll").then_some(executable)
     })
 }
 
@@ -158,6 +161,15 @@ pub enum Killed {
     TooLate(Finished),
 }
 
+/// How a process is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Signal 2, as Ctrl-C sends it.
+    Interrupt,
+    /// Signal 15, as a supervisor sends it.
+    Terminate,
+}
+
 impl Running {
     /// Its process number.
     pub fn id(&self) -> u32 {
@@ -253,13 +265,17 @@ impl Running {
         Ok(if finished.signal == Some(9) { Killed::After(wait) } else { Killed::TooLate(finished) })
     }
 
-    /// Sends signal 15, as a supervisor does; await its end with [`Running::wait`].
+    /// Asks it to stop; await its end with [`Running::wait`].
     ///
     /// # Errors
     /// If the signal cannot be sent.
-    pub fn terminate(&mut self) -> Result<()> {
+    pub fn ask_to_stop(&mut self, signal: Stop) -> Result<()> {
         ensure!(self.is_running()?, "{} has ended already; it said:\n{}", self.line, tail(&self.stderr()));
-        let kill = format!("kill -s TERM {}", self.child.id());
+        let name = match signal {
+            Stop::Interrupt => "INT",
+            Stop::Terminate => "TERM",
+        };
+        let kill = format!("kill -s {name} {}", self.child.id());
         ensure!(Command::new("sh").arg("-c").arg(&kill).status()?.success(), "`{kill}` failed");
         Ok(())
     }
@@ -321,6 +337,7 @@ mod tests {
     fn cargo_names_the_executable_among_its_messages() {
         let messages = br#"{"reason":"compiler-artifact","executable":null}
 {"reason":"compiler-artifact","executable":"/x/release/plimsoll"}
+{"reason":"compiler-artifact","executable":"/x/release/plimsoll-builder"}
 {"reason":"build-finished","success":true}"#;
         assert_eq!(executable(messages), Some(PathBuf::from("/x/release/plimsoll")));
     }
