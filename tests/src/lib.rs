@@ -9,6 +9,7 @@
 //! Not here: the tests themselves (`tests/`), and anything that the engine computes with.
 
 pub mod aws;
+pub mod engine;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

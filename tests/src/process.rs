@@ -43,10 +43,29 @@ pub fn binary() -> &'static Path {
         // again, with other features.
         build.args(["build", "--release", "--workspace", "--bins", "--message-format=json"]);
         build.current_dir(workspace()).stderr(Stdio::inherit());
+        // What cargo told this test about its own package; build scripts that ask for it would run again, and all that
+        // depends on them be compiled again.
+        for (name, _) in std::env::vars_os() {
+            let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+            if own.iter().any(|prefix| name.to_str().is_some_and(|name| name.starts_with(prefix))) {
+                build.env_remove(name);
+            }
+        }
         let built = build.output().expect("cargo can be started");
         assert!(built.status.success(), "{build:?} failed ({})", built.status);
         executable(&built.stdout).expect("cargo names the executable that it has built")
     })
+}
+
+/// The module beside that binary, as `make module` puts it there, or what `PLIMSOLL_MODULE` names.
+///
+/// # Panics
+/// If there is none.
+pub fn module() -> PathBuf {
+    let built = || binary().ancestors().nth(2).expect("a folder").join("plimsoll/plimsoll.wasm");
+    let module = std::env::var_os("PLIMSOLL_MODULE").map_or_else(built, PathBuf::from);
+    assert!(module.is_file(), "{} is not there: run `make module`, or name it by PLIMSOLL_MODULE", module.display());
+    module
 }
 
 fn executable(messages: &[u8]) -> Option<PathBuf> {
