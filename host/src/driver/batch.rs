@@ -40,6 +40,8 @@ pub(super) enum Computed {
 pub(super) enum Made {
     /// Nothing more at this moment, and the run is to end there.
     AtTip,
+    /// The end of what is there, of a source that may have more another day.
+    AtEnd,
     /// Told to stop.
     Stopped,
 }
@@ -48,6 +50,7 @@ impl Made {
     pub(super) fn left(self) -> Left {
         match self {
             Self::AtTip => Left::AtTip,
+            Self::AtEnd => Left::Done,
             Self::Stopped => Left::Stopped,
         }
     }
@@ -74,6 +77,8 @@ pub(super) struct Worker {
     /// The engine's state before the batch in hand.
     before: Option<Vec<u8>>,
     retries: u32,
+    /// Why nothing more can be read, once it is known.
+    broken: Option<RunError>,
     pub bytes_read: u64,
     pub behind_ms: Option<u64>,
     pub traps: u64,
@@ -121,6 +126,7 @@ impl Worker {
             engine,
             before: snapshot.map(<[u8]>::to_vec),
             retries: 0,
+            broken: None,
             bytes_read: 0,
             behind_ms: None,
             traps: 0,
@@ -135,6 +141,9 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
         mut idle: LaneStatus,
     ) -> Result<Computed, RunError> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         let limits = context.config.batch;
         let mut gathered = Gathered::default();
         let mut began: Option<Instant> = None;
@@ -150,7 +159,16 @@ impl Worker {
             if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= limits.interval) {
                 break;
             }
-            match self.read(limits.chunk_bytes.min(limits.bytes), &mut stop).await? {
+            let next = match self.read(limits.chunk_bytes.min(limits.bytes), &mut stop).await {
+                Ok(next) => next,
+                Err(error) if gathered.chunks.is_empty() => return Err(error),
+                // What came before it counts; the next batch says what is wrong.
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
+            };
+            match next {
                 Next::Chunk(chunk) => {
                     began.get_or_insert_with(Instant::now);
                     self.bytes_read += chunk.source_bytes;
@@ -186,6 +204,9 @@ impl Worker {
                 Next::End => gathered.ended = true,
             }
         }
+        if gathered.chunks.is_empty() && context.source.finite() {
+            return Ok(Computed::Nothing(Made::AtEnd));
+        }
         let made = tokio::task::block_in_place(|| match trouble {
             None => self.flush().or_else(|error| self.replay(context, &gathered, error)),
             Some(error) => self.replay(context, &gathered, error),
@@ -200,7 +221,8 @@ impl Worker {
         self.before = Some(snapshot.clone());
         let batch = Batch {
             to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
-            done: gathered.ended,
+            // A file that ended may have grown by the next run, and a glob may mean more files; a shard is closed for good.
+            done: gathered.ended && !context.source.finite(),
             effects,
             places,
             snapshot: Some(snapshot),

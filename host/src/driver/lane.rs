@@ -178,6 +178,9 @@ impl Driver {
                     if let Some(left) = self.left {
                         return Ok(left);
                     }
+                    if let Some(error) = self.failed.take() {
+                        return Err(error);
+                    }
                     self.compute(base).await?;
                 }
                 Step::End(End::Done) => {
