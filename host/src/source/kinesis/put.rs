@@ -179,7 +179,11 @@ mod tests {
             for item in items {
                 turn += 1;
                 // Of every three, one is not taken.
-                if turn % 3 == 0 { back.push(item) } else { put.entry(item.device).or_default().push(item.data) }
+                if turn.is_multiple_of(3) {
+                    back.push(item)
+                } else {
+                    put.entry(item.device).or_default().push(item.data)
+                }
             }
             waiting.put_back(back);
         }
