@@ -133,7 +133,7 @@ impl Decoder {
             None => carried,
             Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
         };
-        self.read_values(at)?;
+        self.read_values(buf, at)?;
         self.read_key(buf, at)?;
         Ok(Event { time, arrival, next })
     }
@@ -180,7 +180,7 @@ impl Decoder {
     }
 
     #[inline]
-    fn read_values(&mut self, at: usize) -> Result<(), Fault> {
+    fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
         for (value, slot) in self.values.iter_mut().zip(&self.measures) {
             let Some(slot) = *slot else {
                 *value = Some(1);
@@ -189,7 +189,7 @@ impl Decoder {
             *value = match self.slots[slot] {
                 Slot::Int(n) => Some(n),
                 Slot::Null => None,
-                other => return Err(Fault { reason: wrong(other, true), field: Some(slot as u16), at }),
+                other => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
             };
         }
         Ok(())
@@ -225,7 +225,7 @@ impl Decoder {
                     self.key.extend(&self.text);
                 }
                 Slot::Bool(b) => self.key.extend(if b { b"true" } else { b"false" }),
-                other => return Err(Fault { reason: wrong(other, true), field: Some(*slot as u16), at }),
+                other => return Err(Fault { reason: wrong_number(other, buf), field: Some(*slot as u16), at }),
             }
         }
         self.key.push(b']');
