@@ -39,7 +39,7 @@ pub enum PreviewError {
     #[error(transparent)]
     Rows(#[from] RowsError),
     /// The rows cannot be written.
-    #[error("cannot write the rows: {0}")]
+    #[error("cannot write the rows")]
     Write(#[from] io::Error),
 }
 

@@ -41,7 +41,14 @@ impl EngineArgs {
             cache_dir: self.cache_dir.clone(),
             ..Settings::default()
         };
-        let refused = |e: ModuleError| Exit::Module.because(e);
+        let refused = |e: ModuleError| match Modules::find(self.module.as_deref()) {
+            // No file to name: the error says where it was looked for.
+            Err(_) => Exit::Module.because(e),
+            Ok(path) => Exit::Module.because(anyhow!(e).context(format!(
+                "the module {} is refused; `make module` builds the right one, --module FILE names another",
+                path.display()
+            ))),
+        };
         Ok(Arc::new(Modules::load(self.module.as_deref(), settings).map_err(refused)?))
     }
 

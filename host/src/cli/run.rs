@@ -113,16 +113,16 @@ pub async fn run(args: Args) -> Outcome {
         ..RunConfig::default()
     };
     let outcome = drive(config, Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
-    summary(&hub);
+    summary(&hub, &outcome);
     outcome.map_err(failure)
 }
 
 /// Says where the records of this run went.
-pub fn summary(hub: &StatusHub) {
+pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>) {
     let stats = hub.stats();
     let a = stats.account.account();
-    if a.read == 0 {
-        return eprintln!("plimsoll: nothing new: all that is there was counted before");
+    if a.read == 0 && outcome.is_ok() {
+        return eprintln!("plimsoll: no new records");
     }
     eprintln!(
         "plimsoll: read {}, counted {}, late {}, future {}, rejected {}; {} rows written",

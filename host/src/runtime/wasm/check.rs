@@ -132,7 +132,9 @@ fn refuse_memory(m: &MemoryType, settings: &Settings) -> Result<(), ModuleError>
 }
 
 fn invalid(e: wasmparser::BinaryReaderError) -> ModuleError {
-    ModuleError::Invalid { detail: e.to_string() }
+    // The validator shows bytes one to a line; a message is one line.
+    let words = e.to_string();
+    ModuleError::Invalid { detail: words.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
 
 fn describe(found: Option<EntityType>, function: impl Fn(wasmparser::types::CoreTypeId) -> String) -> String {
