@@ -13,7 +13,7 @@ use rand::{Rng, RngExt};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -87,9 +87,22 @@ pub struct Host {
 impl Host {
     /// `plimsoll` with these arguments.
     pub fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        let mut command = Command::new(binary());
+        Self::copied(binary(), arguments)
+    }
+
+    /// The same with a copy of the binary, for users who may not see the folder of the original.
+    pub fn copied<S: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments);
         Self { command, stdin: None }
+    }
+
+    /// Another user runs it: one that may do nothing. Only root can ask for that.
+    #[must_use]
+    pub fn as_nobody(mut self) -> Self {
+        const NOBODY: u32 = 65_534;
+        self.command.uid(NOBODY).gid(NOBODY);
+        self
     }
 
     /// Sets a variable of its environment.
