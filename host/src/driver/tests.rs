@@ -324,7 +324,9 @@ async fn runs_cut_off_anywhere_change_no_total() {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let mut cut = 0;
         loop {
-            store.left.store(random.random_range(0..60), Ordering::Relaxed);
+            // Some batches' worth of requests: an effect is one where each item is written for itself.
+            let most = if atomicity == Atomicity::Items { 80 } else { 10 };
+            store.left.store(random.random_range(0..most), Ordering::Relaxed);
             tokio::select! {
                 ended = drive(&lanes, &store) => break ended.unwrap(),
                 () = store.cut_off.notified() => cut += 1,
