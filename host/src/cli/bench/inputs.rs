@@ -57,24 +57,48 @@ impl LaneReader for FramedReader {
 fn one_by_one(chunk: Chunk) -> Chunk {
     let now = Some(ArrivalTime::from_millis(clock::now_ms()));
     let whole = frame::read(&chunk.frames, 0).expect("the file source makes frames");
+    let payload = &chunk.frames[whole.from..whole.to];
     let mut frames = Vec::with_capacity(chunk.frames.len() * 3 / 2);
-    let mut positions = Vec::new();
-    for line in chunk.frames[whole.from..whole.to].split_inclusive(|b| *b == b'\n') {
-        let ordinal = whole.ordinal + positions.len() as u64;
-        positions.push(sequence_number(ordinal));
-        frame::push(&mut frames, Kind::Record, ordinal, now, line.strip_suffix(b"\n").unwrap_or(line));
+    let mut positions = Vec::with_capacity(payload.len() / 64);
+    let mut number = SequenceNumber::at(whole.ordinal);
+    let mut from = 0;
+    while from < payload.len() {
+        let end = memchr::memchr(b'\n', &payload[from..]).map_or(payload.len(), |i| from + i);
+        frame::push(&mut frames, Kind::Record, whole.ordinal + positions.len() as u64, now, &payload[from..end]);
+        positions.push(number.position());
+        number.step();
+        from = end + 1;
     }
     Chunk { frames, places: Places::Records { first: whole.ordinal, positions }, ..chunk }
 }
 
-/// With as many digits as Kinesis writes. By hand, since formatting them would take longer than the engine does.
-fn sequence_number(mut n: u64) -> Position {
-    let mut digits = *b"49590338271490256608559692538361571095921575989136588898";
-    for digit in digits.iter_mut().rev().take(20) {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
+/// A position with as many digits as Kinesis writes. Counted up as text, since formatting each number would take longer
+/// than the engine does.
+struct SequenceNumber([u8; 56]);
+
+impl SequenceNumber {
+    fn at(mut n: u64) -> Self {
+        let mut digits = *b"49590338271490256608559692538361571000000000000000000000";
+        for digit in digits.iter_mut().rev().take(20) {
+            *digit = b'0' + (n % 10) as u8;
+            n /= 10;
+        }
+        Self(digits)
     }
-    Position(String::from_utf8_lossy(&digits).into_owned())
+
+    fn step(&mut self) {
+        for digit in self.0.iter_mut().rev() {
+            if *digit < b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
+    }
+
+    fn position(&self) -> Position {
+        Position(std::str::from_utf8(&self.0).expect("digits").to_owned())
+    }
 }
 
 /// So many ad impressions in arrival order: 4,000 keys, one event a millisecond, up to 90 s late.
@@ -180,5 +204,14 @@ mod tests {
         }
         assert_eq!(found, [(7, b"{\"a\":1}".to_vec()), (8, b"{}".to_vec()), (9, b"{}".to_vec())]);
         assert!(chunk.places.find(9).is_some() && chunk.places.find(10).is_none());
+    }
+
+    #[test]
+    fn positions_count_up_without_a_gap() {
+        let mut number = SequenceNumber::at(98);
+        for n in 98..1_002 {
+            assert_eq!(number.position(), SequenceNumber::at(n).position());
+            number.step();
+        }
     }
 }
