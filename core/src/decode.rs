@@ -229,7 +229,7 @@ impl Decoder {
             }
         }
         self.key.push(b']');
-        if self.key.len() > self.key_bytes {
+        if self.key.bytes_written() > self.key_bytes {
             return Err(Fault { reason: Reason::KeyTooLong, field: None, at });
         }
         Ok(())

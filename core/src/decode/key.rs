@@ -73,7 +73,7 @@ impl KeyText {
 
     /// Bytes written.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn bytes_written(&self) -> usize {
         self.len
     }
 
