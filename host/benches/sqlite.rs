@@ -56,7 +56,8 @@ impl Host {
         loop {
             match self.lane.step() {
                 Step::Do(command) => {
-                    let answer = self.store.execute(&self.layout.lane("bench"), &command);
+                    let key = self.layout.lane("bench");
+                    let answer = self.store.execute(&key, &command);
                     self.lane.answer(self.runtime.block_on(answer).expect("the file is written"));
                 }
                 Step::Compute(base) => {

@@ -178,9 +178,6 @@ impl Driver {
                     if let Some(left) = self.left {
                         return Ok(left);
                     }
-                    if let Some(error) = self.failed.take() {
-                        return Err(error);
-                    }
                     self.compute(base).await?;
                 }
                 Step::End(End::Done) => {

@@ -296,9 +296,10 @@ async fn lanes_are_counted_to_their_ends() {
         drive(&lanes, &store).await.unwrap();
         assert_eq!(counted(&store).await, (expected(3, 500, &[]), vec![]));
         let heads = store.heads(&Layout::new(policy())).await.unwrap();
-        assert!(heads.iter().all(|h| h.done && h.account.read == 500 && h.n > 5), "{heads:?}");
+        // This source is finite, like files: what has ended may have grown by the next run, so no head is closed.
+        assert!(heads.iter().all(|h| !h.done && h.account.read == 500 && h.n > 5), "{heads:?}");
         assert_eq!(store.inner.chunks(), 0, "no chunk stays behind");
-        // A second run finds everything done.
+        // A second run finds nothing new.
         drive(&lanes, &store).await.unwrap();
         assert_eq!(counted(&store).await.0, expected(3, 500, &[]));
     }
@@ -343,7 +344,8 @@ async fn two_hosts_started_by_mistake_count_once_and_both_end() {
     for (atomicity, limits) in both() {
         let (lanes, store) = (Arc::new(Lanes::new(2, 400)), Flaky::new(atomicity, limits, 9, 20));
         let (a, b) = tokio::join!(drive(&lanes, &store), drive(&lanes, &store));
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
         assert_eq!(counted(&store).await, (expected(2, 400, &[]), vec![]));
     }
 }
