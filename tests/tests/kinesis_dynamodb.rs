@@ -1,0 +1,181 @@
+//! Kinesis to DynamoDB, on stand-ins: a host that is killed again and again, replies that are lost, a second host by
+//! mistake. The rows are those of the judge, each shard seen as a lane of its own.
+//!
+//! Not here: whether the stand-ins and the faults are real (`emulators`).
+
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StreamStatus};
+use plimsoll_tests::aws::{self, Retries};
+use plimsoll_tests::oracle::{Oracle, Outcome, Query};
+use plimsoll_tests::process::{Finished, Host, Killed};
+use plimsoll_tests::proxy::{Fault, Proxy, Rule};
+use plimsoll_tests::records::{self, Arrivals};
+use plimsoll_tests::server::{Dynamo, Kinesis};
+use plimsoll_tests::{rows, seed};
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+const RECORDS: usize = 100_000;
+const SHARDS: i32 = 4;
+const KILLS: usize = 10;
+const LOST_ONE_IN: u64 = 200;
+const LIMIT: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_millis(20);
+const HOUR_MS: i64 = 3_600_000;
+
+/// Hours rather than minutes: a stand-in writes some hundred rows a second.
+fn policy() -> String {
+    records::policy(Arrivals::Outside).replacen("fixed = \"1m\"", "fixed = \"1h\"", 1)
+}
+
+fn query() -> Query {
+    Query { window_ms: HOUR_MS, ..records::query(Arrivals::Outside) }
+}
+
+async fn fill(client: &aws_sdk_kinesis::Client, stream: &str, seed: u64) {
+    client.create_stream().stream_name(stream).shard_count(SHARDS).send().await.expect("a stream is made");
+    loop {
+        let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
+        if *summary.stream_description_summary().expect("a summary").stream_status() == StreamStatus::Active {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let ndjson = records::troubled(seed, RECORDS);
+    // A record of Kinesis is a record, blank or not; an empty one it would refuse.
+    let lines: Vec<&[u8]> = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    for (nth, lines) in lines.chunks(500).enumerate() {
+        let entries = lines.iter().enumerate().map(|(at, line)| {
+            let entry = PutRecordsRequestEntry::builder().data(Blob::new(*line));
+            entry.partition_key(format!("device-{}", (500 * nth + at) % 997)).build().expect("data and key are there")
+        });
+        let answer = client.put_records().stream_name(stream).set_records(Some(entries.collect())).send().await;
+        assert_eq!(answer.expect("records are put").failed_record_count(), Some(0));
+    }
+}
+
+/// What the judge makes of the stream as it is: each shard in its order, with the stream's own arrival times.
+async fn judge(client: &aws_sdk_kinesis::Client, stream: &str, query: &Query) -> Outcome {
+    let shards = client.list_shards().stream_name(stream).send().await.expect("shards");
+    let mut outcomes = Vec::new();
+    for shard in shards.shards() {
+        let mut oracle = Oracle::new(query.clone());
+        let iterator = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
+        let iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
+        let mut iterator = iterator.expect("an iterator").shard_iterator;
+        loop {
+            let page = client.get_records().set_shard_iterator(iterator.take()).send().await.expect("a page");
+            if page.records().is_empty() {
+                break;
+            }
+            for record in page.records() {
+                let arrival = record.approximate_arrival_timestamp().expect("it has one");
+                oracle.see(record.data().as_ref(), Some(arrival.to_millis().expect("a time")));
+            }
+            iterator = page.next_shard_iterator;
+        }
+        assert!(oracle.outcome().read > 1_000, "shard {} is nearly empty", shard.shard_id());
+        outcomes.push(oracle.outcome().clone());
+    }
+    assert_eq!(outcomes.len(), SHARDS as usize);
+    Outcome::merged(outcomes, query)
+}
+
+/// A folder with the policy, and where the services are.
+struct Setting<'a> {
+    dir: &'a Path,
+    stream: &'a str,
+    kinesis: String,
+    dynamodb: String,
+}
+
+impl Setting<'_> {
+    fn host(&self, line: &str) -> Host {
+        Host::new(line.split_whitespace()).current_dir(self.dir).aws(&self.kinesis, &self.dynamodb)
+    }
+
+    fn run(&self) -> Host {
+        let stream = self.stream;
+        self.host(&format!(
+            "run --once --accept-poison --policy policy.toml --kinesis {stream} --dynamodb {stream} --flush-interval 500ms"
+        ))
+    }
+
+    fn rows(&self, which: &str) -> Vec<u8> {
+        let line = format!("rows --policy policy.toml --dynamodb {} {which}", self.stream);
+        self.host(&line).run(LIMIT).expect("it ends").expect(0).unwrap_or_else(|error| panic!("{error:#}")).stdout
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_hosts_lost_replies_and_a_second_host_change_nothing() {
+    let seed = seed::seed("kinesis_dynamodb");
+    let mut random = seed::generator(seed);
+    let (kinesis, dynamodb) = (Kinesis::start().expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
+    let stream = format!("plimsoll-{:016x}", random.random::<u64>());
+    let client = aws::kinesis(kinesis.url(), Retries::Sdk).await;
+    fill(&client, &stream, seed).await;
+    let expected = judge(&client, &stream, &query()).await;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("policy.toml"), policy()).expect("a file");
+    let loses = |url: &str| {
+        // A proxy cannot stand before an address with TLS.
+        let rules = vec![Rule::all(Fault::LoseReply, LOST_ONE_IN)];
+        aws::is_loopback(url).then(|| Proxy::start(url, seed, rules).expect("a proxy"))
+    };
+    let proxies = [kinesis.url(), dynamodb.url()].map(|url| (loses(url), url));
+    let [before_kinesis, before_dynamodb] =
+        proxies.each_ref().map(|(proxy, url)| proxy.as_ref().map_or((*url).to_owned(), Proxy::url));
+    let direct = Setting {
+        dir: dir.path(),
+        stream: &stream,
+        kinesis: kinesis.url().to_owned(),
+        dynamodb: dynamodb.url().to_owned(),
+    };
+    let lossy = Setting { dir: dir.path(), stream: &stream, kinesis: before_kinesis, dynamodb: before_dynamodb };
+    let tables = direct.host(&format!("tables create --dynamodb {stream}")).run(LIMIT).expect("it ends");
+    tables.expect(0).unwrap_or_else(|error| panic!("{error:#}"));
+
+    let mut early = 0;
+    for kill in 1..=KILLS {
+        let running = lossy.run().spawn().expect("the host starts");
+        let moments = Duration::from_millis(200)..Duration::from_secs(3);
+        match running.kill_at_random(&mut random, moments).expect("the host is watched") {
+            Killed::After(_) => {}
+            Killed::TooLate(finished) => {
+                finished.expect(0).unwrap_or_else(|error| panic!("before kill {kill}: {error:#}"));
+                early += 1;
+            }
+        }
+    }
+    assert!(early < KILLS / 2, "{early} of {KILLS} runs had ended before they were killed");
+
+    // Two at once: one may find that the other is ahead, and says so with the code of a halted lane.
+    let both: Vec<_> = (0..2).map(|_| lossy.run().spawn().expect("the host starts")).collect();
+    let ends: Vec<Finished> = both.into_iter().map(|running| running.wait(LIMIT).expect("both end")).collect();
+    for end in &ends {
+        assert!(matches!(end.code, Some(0 | 7)), "{end:?}");
+    }
+    lossy.run().run(LIMIT).expect("it ends").expect(0).unwrap_or_else(|error| panic!("the last run: {error:#}"));
+
+    let (main, late) = (direct.rows(""), direct.rows("--late"));
+    rows::compare(&query(), &main, &late, &expected).unwrap_or_else(|error| panic!("{error:#}"));
+    let letters = direct.rows("--dead-letters");
+    let places: BTreeSet<(String, String)> = String::from_utf8_lossy(&letters)
+        .lines()
+        .map(|line| {
+            let letter: BTreeMap<String, serde_json::Value> = serde_json::from_str(line).expect("a dead letter");
+            (letter["lane"].to_string(), letter["position"].to_string())
+        })
+        .collect();
+    assert_eq!(places.len() as u64, expected.rejected + expected.future);
+    for (proxy, url) in &proxies {
+        let lost = proxy.as_ref().map_or(1, |proxy| proxy.fired_times(Fault::LoseReply));
+        assert!(lost > 0, "no reply of {url} was lost");
+    }
+    let codes: Vec<_> = ends.iter().map(|end| end.code).collect();
+    println!("{early} of {KILLS} kills came too late; two hosts at once ended with {codes:?}");
+}
