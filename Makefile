@@ -46,7 +46,7 @@ quick: ## Unit tests alone
 	$(CARGO) test $(BUILD) --lib --bins
 
 cargo-test: ## The tests of the Rust packages, end to end ones included; wants `make build tools` before it
-	$(CARGO) test $(BUILD)
+	PLIMSOLL_BIN=$(abspath $(PROGRAMS))/plimsoll $(CARGO) test $(BUILD)
 
 js-test: ## Types and tests of the npm package; wants `make module` before it
 	@.ci/js.sh check
