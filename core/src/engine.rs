@@ -308,15 +308,16 @@ impl Engine {
     pub fn describe(&self, out: &mut String) {
         let p = self.progress();
         let hex: String = self.policy.digest().iter().map(|b| alloc::format!("{b:02x}")).collect();
-        let text = serde_json::json!({
-            "policy": self.policy.spec().policy,
-            "policy_sha256": hex,
-            "watermark": p.watermark,
-            "arrival": p.arrival,
-            "event": p.event,
-            "pending": self.pending(),
-        });
-        out.push_str(&text.to_string());
+        let time = |ms: Option<i64>| ms.map_or_else(|| String::from("null"), |ms| ms.to_string());
+        // The policy's name needs no escapes: letters, digits, `_` and `-`.
+        out.push_str(&alloc::format!(
+            "{{\"arrival\":{},\"event\":{},\"pending\":{},\"policy\":\"{}\",\"policy_sha256\":\"{hex}\",\"watermark\":{}}}",
+            time(p.arrival.map(ArrivalTime::as_millis)),
+            time(p.event.map(EventTime::as_millis)),
+            self.pending(),
+            self.policy.spec().policy,
+            time(p.watermark.map(EventTime::as_millis)),
+        ));
     }
 }
 

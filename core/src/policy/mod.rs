@@ -10,6 +10,7 @@
 //!
 //! Not here: the text people write and its errors (`text`), what an engine does with it (`engine`).
 
+mod canonical;
 pub mod duration;
 mod validate;
 
@@ -263,10 +264,9 @@ impl Policy {
         if let Some(first) = validate::problems(&spec).into_iter().next() {
             return Err(first);
         }
-        let canonical = serde_json::to_vec(&spec).expect("a spec has no map with other keys than text");
+        let canonical = canonical::write(&spec);
         let digest = Sha256::digest(&canonical).into();
-        let rows = serde_json::to_vec(&(&spec.policy, &spec.window, &spec.input.key, &spec.measures))
-            .expect("a spec has no map with other keys than text");
+        let rows = canonical::write(&(&spec.policy, &spec.window, &spec.input.key, &spec.measures));
         let shape: [u8; 32] = Sha256::digest(&rows).into();
         let shape = core::array::from_fn(|i| shape[i]);
         Ok(Self { spec, canonical, digest, shape })
@@ -274,8 +274,7 @@ impl Policy {
 
     /// Reads the canonical form, and nothing else: text in other order or with other spaces is refused.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, PolicyError> {
-        let spec: Spec =
-            serde_json::from_slice(bytes).map_err(|e| PolicyError::NotCanonical { detail: alloc::format!("{e}") })?;
+        let spec: Spec = canonical::read(bytes).map_err(|detail| PolicyError::NotCanonical { detail })?;
         let policy = Self::new(spec)?;
         if policy.canonical != bytes {
             return Err(PolicyError::NotCanonical { detail: String::from("fields in other order or other spaces") });
