@@ -121,24 +121,28 @@ impl Scanner {
     pub fn new<P: AsRef<[S]>, S: AsRef<str>>(paths: &[P]) -> Scanner {
         let mut keys = Keys::new();
         let mut nodes = alloc::vec![Node { root: keys.add_root(0), path: 0, seen: 0 }];
-        // Known names by node: what has been added so far.
-        let mut known = alloc::collections::BTreeMap::new();
+        // What has been added so far: node, name and target.
+        let mut known: Vec<(u16, &str, Target)> = Vec::new();
         for (path, names) in paths.iter().enumerate() {
             let (last, parents) = names.as_ref().split_last().expect("a wanted path has at least one name");
             let mut node = 0;
             for name in parents {
-                let target = *known.entry((node, name.as_ref())).or_insert_with(|| {
-                    let child = u16::try_from(nodes.len()).expect("at most 65,535 objects with wanted fields");
-                    nodes.push(Node { root: keys.add_root(child), path: path as u16, seen: 0 });
-                    keys.add_wanted(node, name.as_ref(), Target::Node(child));
-                    Target::Node(child)
-                });
-                let Target::Node(child) = target else { panic!("a wanted path is the start of another one") };
-                node = child;
+                node = match find(&known, node, name.as_ref()) {
+                    Some(Target::Node(child)) => child,
+                    Some(_) => panic!("a wanted path is the start of another one"),
+                    None => {
+                        let child = u16::try_from(nodes.len()).expect("at most 65,535 objects with wanted fields");
+                        nodes.push(Node { root: keys.add_root(child), path: path as u16, seen: 0 });
+                        keys.add_wanted(node, name.as_ref(), Target::Node(child));
+                        known.push((node, name.as_ref(), Target::Node(child)));
+                        child
+                    }
+                };
             }
             let target = Target::Slot(path as u16);
-            let before = known.insert((node, last.as_ref()), target);
+            let before = find(&known, node, last.as_ref());
             assert!(before.is_none(), "a wanted path equals another one or is the start of it");
+            known.push((node, last.as_ref(), target));
             keys.add_wanted(node, last.as_ref(), target);
         }
         keys.freeze();
@@ -336,6 +340,11 @@ impl Scanner {
             _ => skip::value(text, at, depth, high),
         }
     }
+}
+
+/// What a name means in a node. There are a few dozen of them at most: a policy's fields.
+fn find(known: &[(u16, &str, Target)], node: u16, name: &str) -> Option<Target> {
+    known.iter().find(|(n, k, _)| *n == node && *k == name).map(|(.., target)| *target)
 }
 
 /// What stands where a key was expected.

@@ -15,8 +15,10 @@ use alloc::vec::Vec;
 
 /// No record had a value.
 const NONE: i64 = i64::MIN;
-/// The value is one of `Open::wide`.
+/// The value is the first of `Open::wide`; the second's mark is one more, and so on.
 const WIDE: i64 = i64::MIN + 1;
+/// The least value that is no mark: as many rows as there are marks fit no memory.
+const LEAST: i64 = WIDE + (1 << 40);
 
 /// Deltas not yet given out.
 #[derive(Clone, Debug)]
@@ -41,10 +43,10 @@ struct Open {
     table: Vec<(u32, u32)>,
     /// Key id of each row.
     keys: Vec<u32>,
-    /// The measures of each row, one after the other; `NONE` and `WIDE` are none of them.
+    /// The measures of each row, one after the other; nothing below `LEAST` is one of them.
     values: Vec<i64>,
-    /// Those that do not fit, by their place in `values`.
-    wide: BTreeMap<usize, i128>,
+    /// Those that do not fit, or once did not.
+    wide: Vec<i128>,
 }
 
 impl Pending {
@@ -95,11 +97,11 @@ impl Pending {
         self.rows += usize::from(fresh);
         let from = row * n;
         let held = &mut open.values[from..from + n];
-        for (i, ((held, op), value)) in held.iter_mut().zip(&self.ops).zip(values).enumerate() {
+        for ((held, op), value) in held.iter_mut().zip(&self.ops).zip(values) {
             if let Some(v) = *value
                 && !fold_narrow(*op, held, v)
             {
-                fold_wide(*op, held, &mut open.wide, from + i, i128::from(v));
+                fold_wide(*op, held, &mut open.wide, i128::from(v));
             }
         }
     }
@@ -109,10 +111,9 @@ impl Pending {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
         let (row, fresh) = open.row(key, n);
         self.rows += usize::from(fresh);
-        for (i, (op, value)) in self.ops.iter().zip(values).enumerate() {
+        for ((held, op), value) in open.values[row * n..].iter_mut().zip(&self.ops).zip(values) {
             if let Some(v) = *value {
-                let cell = row * n + i;
-                fold_wide(*op, &mut open.values[cell], &mut open.wide, cell, v);
+                fold_wide(*op, held, &mut open.wide, v);
             }
         }
     }
@@ -140,7 +141,7 @@ impl Pending {
             w.group(*table, window.start, window.end, order.len());
             for row in &order {
                 let row = *row as usize;
-                let values = (row * n..row * n + n).map(|cell| value(open.values[cell], &open.wide, cell));
+                let values = open.values[row * n..row * n + n].iter().map(|held| value(*held, &open.wide));
                 w.row(keys.text(open.keys[row]), values);
             }
         }
@@ -228,44 +229,43 @@ fn spread(key: u32) -> usize {
 #[inline(always)]
 fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
     let next = match op {
-        _ if *held == WIDE => return false,
         _ if *held == NONE => Some(v),
+        _ if *held < LEAST => return false,
         Op::Count | Op::Sum => held.checked_add(v),
         Op::Min => Some(v.min(*held)),
         Op::Max => Some(v.max(*held)),
     };
     match next {
-        Some(next) if next > WIDE => *held = next,
+        Some(next) if next >= LEAST => *held = next,
         _ => return false,
     }
     true
 }
 
-/// Counts in 128 bits, which no sum of 64-bit values leaves; `cell` is the place of `held`.
+/// Counts in 128 bits, which no sum of 64-bit values leaves. A value that was wide stays so.
 #[cold]
-fn fold_wide(op: Op, held: &mut i64, wide: &mut BTreeMap<usize, i128>, cell: usize, v: i128) {
-    let next = match (op, value(*held, wide, cell)) {
+#[inline(never)]
+fn fold_wide(op: Op, held: &mut i64, wide: &mut Vec<i128>, v: i128) {
+    let next = match (op, value(*held, wide)) {
         (_, None) => v,
         (Op::Count | Op::Sum, Some(h)) => h + v,
         (Op::Min, Some(h)) => h.min(v),
         (Op::Max, Some(h)) => h.max(v),
     };
     match i64::try_from(next) {
-        Ok(next) if next > WIDE => {
-            *held = next;
-            wide.remove(&cell);
-        }
+        _ if (WIDE..LEAST).contains(held) => wide[(*held - WIDE) as usize] = next,
+        Ok(next) if next >= LEAST => *held = next,
         _ => {
-            *held = WIDE;
-            wide.insert(cell, next);
+            *held = WIDE + wide.len() as i64;
+            wide.push(next);
         }
     }
 }
 
-fn value(held: i64, wide: &BTreeMap<usize, i128>, cell: usize) -> Option<i128> {
+fn value(held: i64, wide: &[i128]) -> Option<i128> {
     match held {
         NONE => None,
-        WIDE => Some(wide[&cell]),
+        WIDE..LEAST => Some(wide[(held - WIDE) as usize]),
         v => Some(i128::from(v)),
     }
 }
@@ -276,27 +276,35 @@ mod tests {
     use proptest::prelude::*;
 
     fn edge() -> impl Strategy<Value = i64> {
-        prop_oneof![-3i64..3, (0i64..3).prop_map(|i| i64::MIN + i), (0i64..3).prop_map(|i| i64::MAX - i), any::<i64>(),]
+        prop_oneof![
+            -3i64..3,
+            (0i64..3).prop_map(|i| i64::MIN + i),
+            (-3i64..3).prop_map(|i| LEAST + i),
+            (0i64..3).prop_map(|i| i64::MAX - i),
+            any::<i64>(),
+        ]
     }
 
     proptest! {
         #[test]
-        fn no_value_wraps_or_is_taken_for_a_mark(values in proptest::collection::vec(edge(), 0..12)) {
+        fn no_value_wraps_or_is_taken_for_a_mark(values in proptest::collection::vec((0usize..2, edge()), 0..16)) {
             for op in [Op::Sum, Op::Min, Op::Max] {
-                let (mut held, mut wide) = (NONE, BTreeMap::new());
-                for v in &values {
-                    if !fold_narrow(op, &mut held, *v) {
-                        fold_wide(op, &mut held, &mut wide, 7, i128::from(*v));
+                let (mut cells, mut wide) = ([NONE; 2], Vec::new());
+                for (cell, v) in &values {
+                    if !fold_narrow(op, &mut cells[*cell], *v) {
+                        fold_wide(op, &mut cells[*cell], &mut wide, i128::from(*v));
                     }
                 }
-                let all = values.iter().map(|v| i128::from(*v));
-                let expected = match op {
-                    Op::Min => all.min(),
-                    Op::Max => all.max(),
-                    _ => all.reduce(|a, b| a + b),
-                };
-                prop_assert_eq!(value(held, &wide, 7), expected);
-                prop_assert_eq!(wide.is_empty(), held != WIDE);
+                for (cell, held) in cells.into_iter().enumerate() {
+                    let all = values.iter().filter(|(c, _)| *c == cell).map(|(_, v)| i128::from(*v));
+                    let expected = match op {
+                        Op::Min => all.min(),
+                        Op::Max => all.max(),
+                        _ => all.reduce(|a, b| a + b),
+                    };
+                    prop_assert_eq!(value(held, &wide), expected);
+                }
+                prop_assert!(wide.len() <= cells.len(), "one place for each cell");
             }
         }
     }

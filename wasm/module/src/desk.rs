@@ -10,7 +10,6 @@ use crate::status::{Answer, Refusal, Status};
 use plimsoll_core::engine::{Engine, FlushMode, describe_engine};
 use plimsoll_core::json::PADDING;
 use plimsoll_core::policy::Policy;
-use std::collections::BTreeMap;
 
 /// Most engines open at once.
 pub(crate) const HANDLES_MAX: usize = 4_096;
@@ -18,10 +17,12 @@ pub(crate) const HANDLES_MAX: usize = 4_096;
 /// All that one instance holds.
 #[derive(Default)]
 pub(crate) struct Desk {
-    slots: BTreeMap<i32, Slot>,
+    /// Ascending by handle.
+    slots: Vec<(i32, Slot)>,
     last: i32,
-    /// Buffers of `alloc` by address. Their length is that asked for, with the padding after it.
-    buffers: BTreeMap<usize, Vec<u8>>,
+    /// Buffers of `alloc`, the youngest last; their addresses are their names. Their length is that asked for, with the
+    /// padding after it.
+    buffers: Vec<Vec<u8>>,
     described: Vec<u8>,
     error: String,
 }
@@ -40,26 +41,31 @@ impl Desk {
         let mut buffer = Vec::new();
         lengthen(&mut buffer, len)?;
         let address = buffer.as_ptr().addr();
-        self.buffers.insert(address, buffer);
+        self.buffers.push(buffer);
         Ok(address)
     }
 
     /// Takes back what `alloc(len)` gave out.
     pub(crate) fn free(&mut self, address: usize, len: usize) -> Answer<()> {
-        self.given(address, len)?;
-        self.buffers.remove(&address);
+        let at = self.buffer(address, len)?;
+        self.buffers.swap_remove(at);
         Ok(())
     }
 
     /// The contents of what `alloc` gave out.
     fn given(&self, address: usize, len: usize) -> Answer<&[u8]> {
-        match self.buffers.get(&address) {
-            Some(b) if b.len() - PADDING == len => Ok(&b[..len]),
-            _ => Err(Refusal::new(
+        Ok(&self.buffers[self.buffer(address, len)?][..len])
+    }
+
+    /// Which of the buffers. They are few: a host gives one back before it asks for the next but one.
+    fn buffer(&self, address: usize, len: usize) -> Answer<usize> {
+        let same = |b: &Vec<u8>| b.as_ptr().addr() == address && b.len() - PADDING == len;
+        self.buffers.iter().rposition(same).ok_or_else(|| {
+            Refusal::new(
                 Status::BadArgument,
                 format_args!("{len} bytes at address {address}: expected what plimsoll_alloc({len}) returned"),
-            )),
-        }
+            )
+        })
     }
 
     /// A fresh engine.
@@ -89,14 +95,19 @@ impl Desk {
             ));
         }
         self.last += 1;
-        self.slots.insert(self.last, Slot { engine, input: Vec::new(), output: Vec::new() });
+        self.slots.push((self.last, Slot { engine, input: Vec::new(), output: Vec::new() }));
         Ok(self.last)
     }
 
-    fn slot(&mut self, handle: i32) -> Answer<&mut Slot> {
+    fn place(&self, handle: i32) -> Answer<usize> {
         self.slots
-            .get_mut(&handle)
-            .ok_or_else(|| Refusal::new(Status::BadHandle, format_args!("no handle {handle} is open")))
+            .binary_search_by_key(&handle, |(h, _)| *h)
+            .map_err(|_| Refusal::new(Status::BadHandle, format_args!("no handle {handle} is open")))
+    }
+
+    fn slot(&mut self, handle: i32) -> Answer<&mut Slot> {
+        let at = self.place(handle)?;
+        Ok(&mut self.slots[at].1)
     }
 
     /// Room for `len` bytes of frames: the place to write them to.
@@ -172,7 +183,7 @@ impl Desk {
     pub(crate) fn output(&self, handle: i32) -> &[u8] {
         match handle {
             0 => &self.described,
-            _ => self.slots.get(&handle).map_or(&[], |s| &s.output),
+            _ => self.place(handle).map_or(&[], |at| &self.slots[at].1.output),
         }
     }
 
@@ -183,8 +194,8 @@ impl Desk {
 
     /// Ends an engine and gives its memory back.
     pub(crate) fn close(&mut self, handle: i32) -> Answer<()> {
-        self.slot(handle)?;
-        self.slots.remove(&handle);
+        let at = self.place(handle)?;
+        self.slots.remove(at);
         Ok(())
     }
 
