@@ -35,7 +35,8 @@ fn policy() -> Policy {
 impl Desk {
     fn give(&mut self, bytes: &[u8]) -> (usize, usize) {
         let address = self.alloc(bytes.len()).unwrap();
-        self.buffers.get_mut(&address).unwrap()[..bytes.len()].copy_from_slice(bytes);
+        let at = self.buffer(address, bytes.len()).unwrap();
+        self.buffers[at][..bytes.len()].copy_from_slice(bytes);
         (address, bytes.len())
     }
 
@@ -128,12 +129,12 @@ fn a_shorter_input_is_followed_by_zeros_all_the_same() {
     d.input(h, 500).unwrap().fill(0xff);
     let before = d.input(h, 500).unwrap().as_ptr();
     assert_eq!(d.input(h, 100).unwrap().as_ptr(), before, "the buffer is used again");
-    assert_eq!(d.slots[&h].input[100..100 + PADDING], [0; PADDING]);
-    assert_eq!(d.slots[&h].input[99], 0xff);
+    assert_eq!(d.slot(h).unwrap().input[100..100 + PADDING], [0; PADDING]);
+    assert_eq!(d.slot(h).unwrap().input[99], 0xff);
     // Fewer bytes than asked for.
     d.input(h, 500).unwrap().fill(0xff);
     assert_eq!(refused(d.apply(h, 200)), Status::BadFrame);
-    assert_eq!(d.slots[&h].input[200..200 + PADDING], [0; PADDING]);
+    assert_eq!(d.slot(h).unwrap().input[200..200 + PADDING], [0; PADDING]);
 }
 
 #[test]
