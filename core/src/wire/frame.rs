@@ -59,20 +59,18 @@ pub struct Frame {
 ///
 /// # Panics
 /// If the payload is longer than [`PAYLOAD_MAX`].
+#[inline]
 pub fn push(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, payload: &[u8]) {
-    let at = begin(out, kind, ordinal, arrival);
+    out.reserve(HEADER + payload.len());
+    out.extend_from_slice(&header(kind, ordinal, arrival, payload.len()));
     out.extend_from_slice(payload);
-    finish(out, at);
 }
 
 /// Appends a header whose payload follows; `finish` takes what this returns. Spares the copy for sources that read
 /// straight into the buffer.
 pub fn begin(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>) -> usize {
     let at = out.len();
-    let (kind, flags) = if kind == Kind::Oversize { (Kind::Record as u8, 1) } else { (kind as u8, 0) };
-    out.extend_from_slice(&[0, kind, flags, 0, 0, 0, 0, 0]);
-    out.extend_from_slice(&ordinal.to_le_bytes());
-    out.extend_from_slice(&arrival.map_or(NO_ARRIVAL, ArrivalTime::as_millis).to_le_bytes());
+    out.extend_from_slice(&header(kind, ordinal, arrival, 0));
     at
 }
 
@@ -81,12 +79,29 @@ pub fn begin(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<Arriva
 /// # Panics
 /// If the payload is longer than [`PAYLOAD_MAX`].
 pub fn finish(out: &mut [u8], at: usize) {
-    let len = out.len() - at - HEADER;
+    let len = length(out.len() - at - HEADER);
+    out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
+}
+
+#[inline]
+fn header(kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, len: usize) -> [u8; HEADER] {
+    let (kind, flags) = if kind == Kind::Oversize { (Kind::Record as u8, 1) } else { (kind as u8, 0) };
+    let mut header = [0; HEADER];
+    header[1..3].copy_from_slice(&[kind, flags]);
+    header[4..8].copy_from_slice(&length(len).to_le_bytes());
+    header[8..16].copy_from_slice(&ordinal.to_le_bytes());
+    header[16..].copy_from_slice(&arrival.map_or(NO_ARRIVAL, ArrivalTime::as_millis).to_le_bytes());
+    header
+}
+
+#[inline]
+fn length(len: usize) -> u32 {
     assert!(len <= PAYLOAD_MAX, "payload of {len} bytes, at most {PAYLOAD_MAX} fit a frame");
-    out[at + 4..at + 8].copy_from_slice(&(len as u32).to_le_bytes());
+    len as u32
 }
 
 /// Reads the frame that begins at `at` of `bytes`.
+#[inline]
 pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
     let what = "input frame";
     let short = WireError::Short { what, have: bytes.len(), need: at.saturating_add(HEADER) };

@@ -6,7 +6,7 @@ use super::*;
 use crate::live::About;
 use crate::runtime::native::NativeEngines;
 use crate::runtime::{Engine, Flush};
-use crate::source::{Chunk, LaneReader, Next, Places, Position};
+use crate::source::{Chunk, LaneReader, Next, Places, Position, Positions};
 use crate::store::memory::Memory;
 use crate::store::{RowQuery, StoredDeadLetter, StoredRow};
 use async_trait::async_trait;
@@ -128,7 +128,8 @@ impl LaneReader for Reader {
         let text: String = part.iter().map(|r| format!("{r}\n")).collect();
         frame::push(&mut frames, Kind::Lines, first, None, text.as_bytes());
         self.at += part.len();
-        let positions = (0..part.len() as u64).map(|i| Position(format!("at {}", first + i))).collect();
+        let mut positions = Positions::default();
+        (first..first + part.len() as u64).for_each(|n| positions.push(&format!("at {n}")));
         Ok(Next::Chunk(Chunk {
             frames,
             source_bytes: text.len() as u64,

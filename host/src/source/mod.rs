@@ -109,8 +109,47 @@ pub enum Places {
         /// Ordinal of the first record.
         first: u64,
         /// Their positions.
-        positions: Vec<Position>,
+        positions: Positions,
     },
+}
+
+/// Positions of records in a row, one text for all: most are dropped without ever having been asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    text: String,
+    /// Where each ends in `text`.
+    ends: Vec<u32>,
+}
+
+impl Positions {
+    /// Room for so many of so many bytes each.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { text: String::with_capacity(count * bytes), ends: Vec::with_capacity(count) }
+    }
+
+    /// Appends one.
+    #[inline]
+    pub fn push(&mut self, position: &str) {
+        self.text.push_str(position);
+        self.ends.push(u32::try_from(self.text.len()).expect("a chunk's positions are far from 4 GiB"));
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The `i`th, counted from 0.
+    pub fn get(&self, i: usize) -> Option<Position> {
+        let to = *self.ends.get(i)? as usize;
+        let from = i.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        Some(Position(self.text[from..to].to_owned()))
+    }
 }
 
 impl Places {
@@ -121,9 +160,7 @@ impl Places {
                 let i = ordinal.checked_sub(*first).filter(|i| i < count)?;
                 Some(Position(format!("{file}:{}", first_line + i)))
             }
-            Self::Records { first, positions } => {
-                positions.get(usize::try_from(ordinal.checked_sub(*first)?).ok()?).cloned()
-            }
+            Self::Records { first, positions } => positions.get(usize::try_from(ordinal.checked_sub(*first)?).ok()?),
         }
     }
 }

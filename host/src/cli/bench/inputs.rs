@@ -4,7 +4,7 @@
 
 use crate::clock;
 use crate::source::file::FileSource;
-use crate::source::{Chunk, LaneInfo, LaneReader, Next, Places, Position, Source, SourceError};
+use crate::source::{Chunk, LaneInfo, LaneReader, Next, Places, Position, Positions, Source, SourceError};
 use async_trait::async_trait;
 use plimsoll_core::time::ArrivalTime;
 use plimsoll_core::wire::frame::{self, Kind};
@@ -58,14 +58,15 @@ fn one_by_one(chunk: Chunk) -> Chunk {
     let now = Some(ArrivalTime::from_millis(clock::now_ms()));
     let whole = frame::read(&chunk.frames, 0).expect("the file source makes frames");
     let payload = &chunk.frames[whole.from..whole.to];
-    let mut frames = Vec::with_capacity(chunk.frames.len() * 3 / 2);
-    let mut positions = Vec::with_capacity(payload.len() / 64);
+    let Places::Lines { count, .. } = chunk.places else { unreachable!("the file source counts lines") };
+    let mut frames = Vec::with_capacity(payload.len() + count as usize * frame::HEADER);
+    let mut positions = Positions::with_capacity(count as usize, SEQUENCE_DIGITS);
     let mut number = SequenceNumber::at(whole.ordinal);
     let mut from = 0;
     while from < payload.len() {
         let end = memchr::memchr(b'\n', &payload[from..]).map_or(payload.len(), |i| from + i);
         frame::push(&mut frames, Kind::Record, whole.ordinal + positions.len() as u64, now, &payload[from..end]);
-        positions.push(number.position());
+        positions.push(number.text());
         number.step();
         from = end + 1;
     }
@@ -74,7 +75,9 @@ fn one_by_one(chunk: Chunk) -> Chunk {
 
 /// A position with as many digits as Kinesis writes. Counted up as text, since formatting each number would take longer
 /// than the engine does.
-struct SequenceNumber([u8; 56]);
+struct SequenceNumber([u8; SEQUENCE_DIGITS]);
+
+const SEQUENCE_DIGITS: usize = 56;
 
 impl SequenceNumber {
     fn at(mut n: u64) -> Self {
@@ -96,8 +99,8 @@ impl SequenceNumber {
         }
     }
 
-    fn position(&self) -> Position {
-        Position(std::str::from_utf8(&self.0).expect("digits").to_owned())
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits")
     }
 }
 
@@ -210,7 +213,7 @@ mod tests {
     fn positions_count_up_without_a_gap() {
         let mut number = SequenceNumber::at(98);
         for n in 98..1_002 {
-            assert_eq!(number.position(), SequenceNumber::at(n).position());
+            assert_eq!(number.text(), SequenceNumber::at(n).text());
             number.step();
         }
     }

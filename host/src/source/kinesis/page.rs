@@ -6,7 +6,7 @@
 //!
 //! Not here: asking for pages (`reader`).
 
-use crate::source::{Chunk, Places, Position, SourceError};
+use crate::source::{Chunk, Places, Position, Positions, SourceError};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::Record;
 use plimsoll_core::time::ArrivalTime;
@@ -83,7 +83,7 @@ impl Page {
         }
         assert!(taken > 0, "a page without records is not cut");
         let mut frames = Vec::with_capacity(payload.min(bytes) + taken * frame::HEADER);
-        let mut positions = Vec::with_capacity(taken);
+        let mut positions = Positions::with_capacity(taken, DIGITS + 2);
         for (record, ordinal) in rest[..taken].iter().zip(ordinal..) {
             let data = record.data.as_ref();
             // No record of the service is as long; a stand-in's may be.
@@ -92,9 +92,9 @@ impl Page {
                 _ => (Kind::Record, data),
             };
             frame::push(&mut frames, kind, ordinal, arrival_ms(record).map(ArrivalTime::from_millis), data);
-            positions.push(position(record.sequence_number())?);
+            positions.push(&position(record.sequence_number())?.0);
         }
-        let end = positions.last().expect("one record was taken").clone();
+        let end = positions.get(taken - 1).expect("one record was taken");
         // Within a page the lag is larger by what lies between this record's arrival and the last one's.
         let ahead = arrival_ms(&rest[taken - 1]).zip(self.last_ms).map(|(this, last)| last.saturating_sub(this));
         let ahead = ahead.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
