@@ -64,8 +64,6 @@ pub struct Decoder {
     values: Vec<Option<i64>>,
     /// Scratch.
     text: Vec<u8>,
-    /// Scratch.
-    escaped: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +101,6 @@ impl Decoder {
             values: alloc::vec![None; measures.len()],
             measures,
             text: Vec::new(),
-            escaped: Vec::new(),
             fields,
         }
     }
@@ -115,7 +112,8 @@ impl Decoder {
 
     /// Decodes the record at `at`. `carried` is the arrival time that came with it; a field of the record goes first.
     /// The buffer is as `Scanner::scan` wants it.
-    #[inline]
+    // All of the usual path is inlined into the caller's loop: in a module, a call costs as much as a field.
+    #[inline(always)]
     pub fn decode(
         &mut self,
         buf: &[u8],
@@ -139,7 +137,7 @@ impl Decoder {
     }
 
     /// The key of the last record decoded.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self) -> Key<'_> {
         self.key.key()
     }
@@ -150,16 +148,12 @@ impl Decoder {
         &self.values
     }
 
-    #[inline]
-    fn read_time(&mut self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
+    #[inline(always)]
+    fn read_time(&self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
         let fault = |reason| Fault { reason, field: Some(clock.slot as u16), at };
-        let ms = match (clock.unit, self.slots[clock.slot]) {
-            (TimeUnit::Rfc3339, Slot::Str { start, end, escaped: false }) => {
-                datetime::parse(&buf[start as usize..end as usize]).ok_or_else(|| fault(Reason::BadTime))?
-            }
-            // A time needs no escapes; a text that has some is no time.
-            (TimeUnit::Rfc3339, Slot::Str { .. }) => return Err(fault(Reason::BadTime)),
-            (TimeUnit::Rfc3339, other) => return Err(fault(wrong(other, false))),
+        let slot = self.slots[clock.slot];
+        let ms = match (clock.unit, slot) {
+            (TimeUnit::Rfc3339, _) => text_time(slot, buf).map_err(fault)?,
             (unit, Slot::Int(n)) => {
                 if clock.check && suspect(unit, n) {
                     return Err(fault(Reason::UnitSuspect));
@@ -179,7 +173,7 @@ impl Decoder {
         Ok(ms)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
         for (value, slot) in self.values.iter_mut().zip(&self.measures) {
             let Some(slot) = *slot else {
@@ -195,38 +189,22 @@ impl Decoder {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
         self.key.clear();
-        for (i, slot) in self.keys.iter().enumerate() {
-            self.key.push(if i == 0 { b'[' } else { b',' });
-            match self.slots[*slot] {
-                Slot::Str { start, end, escaped: false } => {
-                    self.key.push(b'"');
-                    self.key.put(buf, start as usize, end as usize);
-                    self.key.push(b'"');
-                }
-                Slot::Str { start, end, escaped: true } => {
-                    self.text.clear();
-                    self.escaped.clear();
-                    json::unescape(&buf[start as usize..end as usize], &mut self.text).map_err(|_| Fault {
-                        reason: Reason::Malformed,
-                        field: Some(*slot as u16),
-                        at,
-                    })?;
-                    self.escaped.push(b'"');
-                    json::write_escaped(&self.text, &mut self.escaped);
-                    self.escaped.push(b'"');
-                    self.key.extend(&self.escaped);
-                }
-                Slot::Int(n) => {
-                    self.text.clear();
-                    write_int(n, &mut self.text);
-                    self.key.extend(&self.text);
-                }
-                Slot::Bool(b) => self.key.extend(if b { b"true" } else { b"false" }),
-                other => return Err(Fault { reason: wrong_number(other, buf), field: Some(*slot as u16), at }),
+        let mut before = b'[';
+        for slot in &self.keys {
+            if let Slot::Str { start, end, escaped: false } = self.slots[*slot] {
+                self.key.put_quoted(before, buf, start as usize, end as usize);
+            } else {
+                self.key.push(before);
+                other_key(self.slots[*slot], buf, &mut self.text, &mut self.key).map_err(|reason| Fault {
+                    reason,
+                    field: Some(*slot as u16),
+                    at,
+                })?;
             }
+            before = b',';
         }
         self.key.push(b']');
         if self.key.bytes_written() > self.key_bytes {
@@ -260,6 +238,39 @@ impl Decoder {
             Reason::ModuleOutOfTime => String::from("the module did not end on it"),
         }
     }
+}
+
+/// A time in RFC 3339. One that needs escapes is no time.
+#[inline(never)]
+fn text_time(slot: Slot, buf: &[u8]) -> Result<i64, Reason> {
+    match slot {
+        Slot::Str { start, end, escaped: false } => {
+            datetime::parse(&buf[start as usize..end as usize]).ok_or(Reason::BadTime)
+        }
+        Slot::Str { .. } => Err(Reason::BadTime),
+        other => Err(wrong(other, false)),
+    }
+}
+
+/// Appends the value of a key field that is no plain text.
+#[inline(never)]
+fn other_key(slot: Slot, buf: &[u8], scratch: &mut Vec<u8>, key: &mut KeyText) -> Result<(), Reason> {
+    scratch.clear();
+    match slot {
+        Slot::Str { start, end, .. } => {
+            let raw = &buf[start as usize..end as usize];
+            let mut text = Vec::with_capacity(raw.len());
+            json::unescape(raw, &mut text).map_err(|_| Reason::Malformed)?;
+            scratch.push(b'"');
+            json::write_escaped(&text, scratch);
+            scratch.push(b'"');
+        }
+        Slot::Int(n) => write_int(n, scratch),
+        Slot::Bool(b) => scratch.extend_from_slice(if b { b"true" } else { b"false" }),
+        other => return Err(wrong_number(other, buf)),
+    }
+    key.extend(scratch);
+    Ok(())
 }
 
 #[cold]
@@ -296,9 +307,8 @@ fn wrong_number(slot: Slot, buf: &[u8]) -> Reason {
 
 // Read in their true unit, suspects fall between 2000 and 2100; read in the declared one, into early 1970 or beyond the
 // year 30,000. Honest times of those few weeks of 1970 need `unit_check = false`.
+#[inline(always)]
 fn suspect(unit: TimeUnit, n: i64) -> bool {
-    const FROM_S: i64 = 946_684_800;
-    const TO_S: i64 = 4_102_444_800;
     let per_second: i64 = match unit {
         TimeUnit::S => 1,
         TimeUnit::Ms => 1_000,
@@ -306,13 +316,19 @@ fn suspect(unit: TimeUnit, n: i64) -> bool {
         TimeUnit::Ns => 1_000_000_000,
         TimeUnit::Rfc3339 => return false,
     };
-    if n >= FROM_S.saturating_mul(per_second) && n < TO_S.saturating_mul(per_second) {
-        return false;
-    }
-    [1, 1_000, 1_000_000, 1_000_000_000]
-        .into_iter()
-        .filter(|other| *other != per_second)
-        .any(|other: i64| n >= FROM_S.saturating_mul(other) && n < TO_S.saturating_mul(other))
+    !in_this_century(n, per_second) && in_another_unit(n, per_second)
+}
+
+#[inline(always)]
+fn in_this_century(n: i64, per_second: i64) -> bool {
+    const FROM_S: i64 = 946_684_800;
+    const TO_S: i64 = 4_102_444_800;
+    n >= FROM_S.saturating_mul(per_second) && n < TO_S.saturating_mul(per_second)
+}
+
+#[cold]
+fn in_another_unit(n: i64, per_second: i64) -> bool {
+    [1, 1_000, 1_000_000, 1_000_000_000].into_iter().any(|other| other != per_second && in_this_century(n, other))
 }
 
 /// Appends an integer in decimal.

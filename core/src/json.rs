@@ -161,6 +161,7 @@ impl Scanner {
     /// # Panics
     /// If the padding is missing or not zero, the number of slots is not that of the paths, `at` lies behind `end`, or
     /// `end` exceeds 32 bits.
+    #[inline(always)]
     pub fn scan(
         &mut self,
         buf: &[u8],
@@ -183,12 +184,10 @@ impl Scanner {
                 if text.is_end(start, found) { ScanErrorKind::Truncated } else { ScanErrorKind::NotAnObject { found } };
             return Err(kind.at(start));
         }
-        let mut high = 0;
-        let close = self.object(text, 0, start, 1, slots, &mut high)?;
-        if high & 0x8080_8080_8080_8080 != 0
-            && let Err(error) = core::str::from_utf8(&buf[start..close])
-        {
-            return Err(ScanErrorKind::BadUtf8.at(start + error.valid_up_to()));
+        let mut pass = Pass { text, slots, node: 0, depth: 1, high: 0 };
+        let close = self.object(&mut pass, start)?;
+        if pass.high & 0x8080_8080_8080_8080 != 0 {
+            text.check_utf8(start, close)?;
         }
         let next = text.spaces(close);
         match text.byte(next) {
@@ -198,17 +197,9 @@ impl Scanner {
         }
     }
 
-    /// The object of `node` that starts at `at`, the `depth`th from outside; the index after it.
-    fn object(
-        &mut self,
-        text: Text<'_>,
-        node: u16,
-        mut at: usize,
-        depth: usize,
-        slots: &mut [Slot],
-        high: &mut u64,
-    ) -> Result<usize, ScanError> {
-        let start = at;
+    /// The object of `pass.node` that starts at `at`, the `pass.depth`th from outside; the index after it.
+    fn object(&mut self, pass: &mut Pass<'_, '_>, mut at: usize) -> Result<usize, ScanError> {
+        let (text, node, start) = (pass.text, pass.node, at);
         let mut previous = self.nodes[usize::from(node)].root;
         let mut expected = self.keys.after(previous);
         // Keys are compared together with the byte before them, which is a comma but for the first key.
@@ -218,7 +209,7 @@ impl Scanner {
             let found = if let Some(found) = self.keys.expect(expected, text, at, flip) {
                 found
             } else if text.byte(at) == b'}' {
-                *high |= seen;
+                pass.high |= seen;
                 return Ok(at + 1);
             } else if text.byte(at + 1) == b' '
                 && text.byte(at) == b','
@@ -226,10 +217,10 @@ impl Scanner {
             {
                 found
             } else {
-                match self.key(text, node, previous, at, at == start, high)? {
+                match self.key(text, node, previous, at, at == start, &mut pass.high)? {
                     Next::Key(found) => found,
                     Next::End(after) => {
-                        *high |= seen;
+                        pass.high |= seen;
                         return Ok(after);
                     }
                 }
@@ -246,16 +237,16 @@ impl Scanner {
                 b'"' => {
                     let (close, escaped) = text.string(at + 1, &mut seen)?;
                     let value = Slot::Str { start: at as u32 + 1, end: close as u32, escaped };
-                    self.keep(found.target, value, text, at, slots)?;
+                    self.keep(found.target, value, text, at, pass.slots)?;
                     at = close + 1;
                 }
                 b'0'..=b'9' if let Some((value, after)) = text.plain_integer(at, word) => {
-                    self.keep(found.target, Slot::Int(value), text, at, slots)?;
+                    self.keep(found.target, Slot::Int(value), text, at, pass.slots)?;
                     at = after;
                 }
                 _ => {
-                    let (value, after) = self.other_value(text, found.target, at, depth, slots, high)?;
-                    self.keep(found.target, value, text, at, slots)?;
+                    let (value, after) = self.other_value(pass, found.target, at)?;
+                    self.keep(found.target, value, text, at, pass.slots)?;
                     at = after;
                 }
             }
@@ -320,26 +311,34 @@ impl Scanner {
 
     /// A value that is neither a string nor a plain integer.
     #[inline(never)]
-    fn other_value(
-        &mut self,
-        text: Text<'_>,
-        target: Target,
-        at: usize,
-        depth: usize,
-        slots: &mut [Slot],
-        high: &mut u64,
-    ) -> Result<(Slot, usize), ScanError> {
+    fn other_value(&mut self, pass: &mut Pass<'_, '_>, target: Target, at: usize) -> Result<(Slot, usize), ScanError> {
+        let text = pass.text;
         let at = text.spaces(at);
         match target {
             Target::Node(child) if text.byte(at) == b'{' => {
-                if depth == DEPTH_MAX {
+                if pass.depth == DEPTH_MAX {
                     return Err(ScanErrorKind::TooDeep.at(at));
                 }
-                Ok((Slot::Missing, self.object(text, child, at, depth + 1, slots, high)?))
+                let outer = pass.node;
+                (pass.node, pass.depth) = (child, pass.depth + 1);
+                let after = self.object(pass, at)?;
+                (pass.node, pass.depth) = (outer, pass.depth - 1);
+                Ok((Slot::Missing, after))
             }
-            _ => skip::value(text, at, depth, high),
+            _ => skip::value(text, at, pass.depth, &mut pass.high),
         }
     }
+}
+
+/// One scan, handed down as a whole: a module passes more than four arguments through memory, and waits for them there.
+struct Pass<'t, 's> {
+    text: Text<'t>,
+    slots: &'s mut [Slot],
+    /// The object in hand, and how deep it stands.
+    node: u16,
+    depth: usize,
+    /// The bytes of strings that were looked at, or-ed: a high bit says that some are not ASCII.
+    high: u64,
 }
 
 /// What a name means in a node. There are a few dozen of them at most: a policy's fields.

@@ -55,7 +55,7 @@ impl Tracker {
     }
 
     /// Feeds the arrival time of a record that was understood.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arrived(&mut self, at: ArrivalTime) {
         if self.arrival.is_none_or(|c| c < at) {
             self.arrival = Some(at);
@@ -66,7 +66,7 @@ impl Tracker {
     }
 
     /// Feeds the event time of a record whose clock is believed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn happened(&mut self, t: EventTime) {
         let estimate = match &mut self.estimator {
             Estimator::Max(max) => {

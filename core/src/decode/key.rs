@@ -42,6 +42,14 @@ impl<'a> Key<'a> {
         self.padded
     }
 
+    /// Its first 16 bytes as a number, zeros where it is shorter: numbers that differ are in the order of their texts.
+    #[inline]
+    pub fn beginning(self) -> u128 {
+        let mut words = self.padded.chunks_exact(WORD).map(|w| u64::from_be_bytes(w.try_into().expect("8 bytes")));
+        let (high, low) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
+        u128::from(high) << 64 | u128::from(low)
+    }
+
     /// The same as words.
     #[inline(always)]
     pub fn words(self) -> impl Iterator<Item = u64> {
@@ -78,24 +86,28 @@ impl KeyText {
     }
 
     /// Appends one byte.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, byte: u8) {
         self.room(1);
         self.bytes[self.len] = byte;
         self.len += 1;
     }
 
-    /// Appends `buf[start..end]`. At least `PADDING` bytes follow that in `buf`.
-    #[inline]
-    pub fn put(&mut self, buf: &[u8], start: usize, end: usize) {
+    /// Appends `before`, a quote, `buf[start..end]` and a quote. At least `PADDING` bytes follow that in `buf`.
+    #[inline(always)]
+    pub fn put_quoted(&mut self, before: u8, buf: &[u8], start: usize, end: usize) {
         let len = end - start;
-        self.room(len);
-        let at = self.len;
-        self.bytes[at..at + PIECE].copy_from_slice(&buf[start..start + PIECE]);
+        self.room(len + 3);
+        let out = &mut self.bytes[self.len..];
+        let out = &mut out[..len + 3 + PIECE];
+        out[0] = before;
+        out[1] = b'"';
+        out[2..2 + PIECE].copy_from_slice(&buf[start..start + PIECE]);
         if len > PIECE {
-            self.bytes[at + PIECE..at + len].copy_from_slice(&buf[start + PIECE..end]);
+            out[2 + PIECE..2 + len].copy_from_slice(&buf[start + PIECE..end]);
         }
-        self.len += len;
+        out[2 + len] = b'"';
+        self.len += len + 3;
     }
 
     /// Appends text that has no padding.
@@ -106,7 +118,7 @@ impl KeyText {
     }
 
     /// The key. Writes the zeros.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self) -> Key<'_> {
         self.room(0);
         self.bytes[self.len..self.len + WORD].copy_from_slice(&[0; WORD]);
@@ -143,11 +155,17 @@ mod tests {
                 buf.extend_from_slice(piece.as_bytes());
                 buf.resize(buf.len() + PADDING, 0xee);
                 match i % 3 {
-                    0 => key.put(&buf, 3, 3 + piece.len()),
+                    0 => {
+                        key.put_quoted(b'<', &buf, 3, 3 + piece.len());
+                        expected.extend_from_slice(b"<\"");
+                    }
                     1 => key.extend(piece.as_bytes()),
                     _ => piece.bytes().for_each(|b| key.push(b)),
                 }
                 expected.extend_from_slice(piece.as_bytes());
+                if i % 3 == 0 {
+                    expected.push(b'"');
+                }
             }
             let key = key.key();
             prop_assert_eq!(key.text(), &expected[..]);

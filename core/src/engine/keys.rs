@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 /// Interned keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// The hash's upper half, and id + 1 or 0 where free; a power of two long.
+    /// The hash's upper half, and id + 1 or 0 where free; a power of two long. The id stands here, so that whoever goes
+    /// on with it need not wait for the text.
     table: Vec<(u32, u32)>,
     /// Where each key begins in `text`, and its length.
     spans: Vec<(u32, u32)>,
@@ -36,7 +37,7 @@ impl Keys {
     }
 
     /// A key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&self, id: u32) -> Key<'_> {
         let (from, len) = self.spans[id as usize];
         let (from, len) = (from as usize, len as usize);
@@ -49,22 +50,25 @@ impl Keys {
     }
 
     /// The id of a key, a new one if it was not there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn intern(&mut self, key: Key<'_>) -> u32 {
         let hash = hash(self.seed, key);
-        let (mask, tag) = (self.table.len() - 1, tag(hash));
+        let tag = tag(hash);
+        let mask = self.table.len() - 1;
         let mut slot = hash as usize & mask;
         loop {
-            match self.table[slot] {
+            match self.table[slot & mask] {
                 (_, 0) => break,
                 (t, id) if t == tag && self.key(id - 1) == key => return id - 1,
-                _ => slot = (slot + 1) & mask,
+                _ => {}
             }
+            slot += 1;
         }
-        self.insert(slot, tag, key)
+        self.insert(slot & mask, tag, key)
     }
 
     #[cold]
+    #[inline(never)]
     fn insert(&mut self, slot: usize, tag: u32, key: Key<'_>) -> u32 {
         let id = self.spans.len() as u32;
         let from = u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB");
@@ -103,7 +107,7 @@ impl Keys {
 }
 
 /// A multiplicative hash over words, finished as in splitmix64.
-#[inline]
+#[inline(always)]
 fn hash(seed: u64, key: Key<'_>) -> u64 {
     const K: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut h = seed ^ (key.text().len() as u64).wrapping_mul(K);
@@ -117,7 +121,7 @@ fn hash(seed: u64, key: Key<'_>) -> u64 {
 }
 
 /// What is compared before the text: slots are taken from the lower half.
-#[inline]
+#[inline(always)]
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
 }

@@ -33,14 +33,23 @@ pub(super) struct Pending {
     rows: usize,
 }
 
+/// Most keys that an emptied window's list, and its table, stay prepared for.
+const NEAR_KEPT_MAX: usize = 1 << 14;
+const FAR_KEPT_MAX: usize = 1 << 12;
+
 /// Records of one lane spread over few windows at a time.
 const HOT: usize = 4;
 
 /// The rows of one table and window.
 #[derive(Clone, Debug, Default)]
 struct Open {
-    /// Open addressing: (key id + 1, row), 0 where free; a power of two long.
+    /// Row + 1 of the first keys, by key id; 0 where there is none. Keys seen first are mostly those seen most, so what
+    /// is looked at stands close together.
+    near: Vec<u32>,
+    /// Of the other keys. Open addressing: (key id + 1, row), 0 where free; a power of two long.
     table: Vec<(u32, u32)>,
+    /// How many are in `table`.
+    far: usize,
     /// Key id of each row.
     keys: Vec<u32>,
     /// The measures of each row, one after the other; nothing below `LEAST` is one of them.
@@ -68,7 +77,7 @@ impl Pending {
     }
 
     /// The main window that was used lately and holds `t`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hot(&self, t: EventTime) -> Option<(Window, usize)> {
         self.hot.iter().flatten().find(|(w, _)| w.holds(t)).copied()
     }
@@ -90,7 +99,7 @@ impl Pending {
     }
 
     /// Counts one record's values.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
         let (row, fresh) = open.row(key, n);
@@ -123,7 +132,7 @@ impl Pending {
         for at in self.by_window.values() {
             let open = &mut self.open[*at];
             open.keys.iter_mut().for_each(|key| *key = id(*key));
-            open.index(open.table.len());
+            open.index(0, (2 * open.keys.len() + 2).next_power_of_two());
         }
     }
 
@@ -132,14 +141,17 @@ impl Pending {
         let picked = || self.by_window.iter().filter(|((window, table), _)| wanted(window, *table));
         w.groups(picked().count());
         let n = self.ops.len();
-        let mut order: Vec<u32> = Vec::new();
+        // What decides most comparisons stands in the list itself.
+        let mut order: Vec<(u128, u32)> = Vec::new();
         for ((window, table), at) in picked() {
             let open = &self.open[*at];
             order.clear();
-            order.extend(0..open.keys.len() as u32);
-            order.sort_unstable_by(|a, b| keys.text(open.keys[*a as usize]).cmp(keys.text(open.keys[*b as usize])));
+            order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.key(*key).beginning(), row)));
+            order.sort_unstable_by(|a, b| {
+                a.0.cmp(&b.0).then_with(|| keys.text(open.keys[a.1 as usize]).cmp(keys.text(open.keys[b.1 as usize])))
+            });
             w.group(*table, window.start, window.end, order.len());
-            for row in &order {
+            for (_, row) in &order {
                 let row = *row as usize;
                 let values = open.values[row * n..row * n + n].iter().map(|held| value(*held, &open.wide));
                 w.row(keys.text(open.keys[row]), values);
@@ -166,54 +178,87 @@ impl Pending {
 
 impl Open {
     /// The row of a key, and whether it is a new one.
-    #[inline]
+    #[inline(always)]
     fn row(&mut self, key: u32, measures: usize) -> (usize, bool) {
-        if self.keys.len() * 2 >= self.table.len() {
+        match self.near.get(key as usize) {
+            Some(&row) if row > 0 => (row as usize - 1, false),
+            _ => self.far_row(key, measures),
+        }
+    }
+
+    #[inline(never)]
+    fn far_row(&mut self, key: u32, measures: usize) -> (usize, bool) {
+        if key as usize >= self.near.len() && self.far * 2 >= self.table.len() {
             self.grow();
         }
-        let mask = self.table.len() - 1;
-        let mut slot = spread(key) & mask;
-        loop {
-            let (id, row) = self.table[slot];
-            if id == key + 1 {
-                return (row as usize, false);
+        let place = match self.near.get_mut(key as usize) {
+            // It was filed anew just now.
+            Some(&mut row) if row > 0 => return (row as usize - 1, false),
+            Some(near) => Ok(near),
+            None => {
+                let mask = self.table.len() - 1;
+                let mut slot = spread(key) & mask;
+                while self.table[slot].0 != 0 {
+                    if self.table[slot].0 == key + 1 {
+                        return (self.table[slot].1 as usize, false);
+                    }
+                    slot = (slot + 1) & mask;
+                }
+                self.far += 1;
+                Err(&mut self.table[slot])
             }
-            if id == 0 {
-                let row = self.keys.len();
-                self.table[slot] = (key + 1, row as u32);
-                self.keys.push(key);
-                self.values.resize(self.values.len() + measures, NONE);
-                return (row, true);
-            }
-            slot = (slot + 1) & mask;
+        };
+        let row = self.keys.len();
+        match place {
+            Ok(near) => *near = row as u32 + 1,
+            Err(far) => *far = (key + 1, row as u32),
+        }
+        self.keys.push(key);
+        self.values.resize(self.values.len() + measures, NONE);
+        (row, true)
+    }
+
+    /// Makes room for one key more that is not near.
+    fn grow(&mut self) {
+        let reach = self.keys.iter().max().map_or(0, |key| *key as usize + 1);
+        // A list of all ids, and as many to come, where a good part of them has rows: it grows by doubling too.
+        if reach > self.near.len() && reach <= 4 * self.keys.len() {
+            self.index(2 * reach, 16);
+        } else {
+            self.index(self.near.len(), (self.table.len() * 2).max(16));
         }
     }
 
-    #[cold]
-    fn grow(&mut self) {
-        self.index((self.table.len() * 2).max(16));
-    }
-
-    /// Files all rows anew in a table of this length.
-    fn index(&mut self, len: usize) {
+    /// Files all rows anew: the first keys near, the others in a table of this length.
+    fn index(&mut self, near: usize, far: usize) {
+        self.near.clear();
+        self.near.resize(near, 0);
         self.table.clear();
-        self.table.resize(len, (0, 0));
-        for (row, key) in self.keys.iter().enumerate() {
-            let mut slot = spread(*key) & (len - 1);
-            while self.table[slot].0 != 0 {
-                slot = (slot + 1) & (len - 1);
+        self.table.resize(far, (0, 0));
+        self.far = 0;
+        for (key, row) in self.keys.iter().zip(0..) {
+            if let Some(near) = self.near.get_mut(*key as usize) {
+                *near = row + 1;
+                continue;
             }
-            self.table[slot] = (key + 1, row as u32);
+            self.far += 1;
+            let mut slot = spread(*key) & (far - 1);
+            while self.table[slot].0 != 0 {
+                slot = (slot + 1) & (far - 1);
+            }
+            self.table[slot] = (*key + 1, row);
         }
     }
 
     /// Empties it, and keeps its memory for the next window while that is modest.
     fn clear(&mut self) {
-        if self.table.len() > 1 << 14 {
+        if self.near.len() > NEAR_KEPT_MAX || self.table.len() > FAR_KEPT_MAX {
             *self = Self::default();
             return;
         }
+        self.near.fill(0);
         self.table.fill((0, 0));
+        self.far = 0;
         self.keys.clear();
         self.values.clear();
         self.wide.clear();
@@ -283,6 +328,31 @@ mod tests {
             (0i64..3).prop_map(|i| i64::MAX - i),
             any::<i64>(),
         ]
+    }
+
+    #[test]
+    fn each_key_has_one_row_however_far_its_id_and_memory_follows_the_rows() {
+        let ids = |n: u32, step: u32| (0..n).map(move |i| i * step);
+        for (n, step) in [(3, 1), (5_000, 1), (5_000, 3), (5_000, 5), (40, 1_000_000), (0, 1)] {
+            let mut open = Open::default();
+            // A few far ids first, dense ones after them, and the other way round.
+            for turn in 0..2 {
+                let all = || ids(9, 100_000_000).chain(ids(n, step)).collect::<Vec<_>>();
+                let order: Vec<u32> = if turn == 0 { all() } else { all().into_iter().rev().collect() };
+                let mut rows = BTreeMap::new();
+                // Each key comes again when the next ones come, and once more at the end.
+                let again = order.iter().enumerate().flat_map(|(i, key)| [key, &order[i / 2], &order[i]]);
+                for key in again.chain(&order) {
+                    let next = rows.len();
+                    let expected = *rows.entry(*key).or_insert(next);
+                    assert_eq!(open.row(*key, 2), (expected, expected == next), "{key} of {n} by {step}");
+                }
+                assert_eq!(open.keys.len(), rows.len());
+                assert_eq!(open.values.len(), 2 * rows.len());
+                assert!(open.near.len() + open.table.len() <= 16 * rows.len() + 16);
+                open.clear();
+            }
+        }
     }
 
     proptest! {

@@ -26,6 +26,7 @@ pub(super) struct Text<'a> {
 impl<'a> Text<'a> {
     /// # Panics
     /// If the padding is missing or does not begin with a zero, or if indices would not fit `Slot`'s 32 bits.
+    #[inline(always)]
     pub(super) fn new(buf: &'a [u8], end: usize, framing: Framing) -> Self {
         assert!(u32::try_from(end).is_ok(), "the scanner takes up to 4 GiB at once, got {end} bytes");
         let padded = buf.get(..end.saturating_add(PADDING)).expect("the buffer ends before the scanner's padding");
@@ -74,6 +75,13 @@ impl<'a> Text<'a> {
             b'\n' => self.framing == Framing::Whole,
             _ => false,
         }
+    }
+
+    /// Refuses bytes that are not UTF-8.
+    #[inline(never)]
+    pub(super) fn check_utf8(self, from: usize, to: usize) -> Result<(), ScanError> {
+        let Err(error) = core::str::from_utf8(&self.padded[from..to]) else { return Ok(()) };
+        Err(ScanErrorKind::BadUtf8.at(from + error.valid_up_to()))
     }
 
     /// The error for a byte that does not belong at `at`.
