@@ -42,8 +42,12 @@ pub enum Reason {
     BadUtf8 = 11,
     /// Nested deeper than the scanner goes.
     TooDeep = 12,
+    /// No room for another open window (`trigger.open_max`).
+    NoRoom = 13,
     /// Its clock runs too far ahead of its arrival (class `future`, not `rejected`).
     Future = 20,
+    /// Behind the watermark, where the policy sends such records here (class `late`, not `rejected`).
+    Late = 21,
     /// The module trapped on it (said by the host).
     ModuleTrap = 30,
     /// The module did not end on it (said by the host).
@@ -52,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::MissingField,
         Self::WrongType,
@@ -65,7 +69,9 @@ impl Reason {
         Self::KeyTooLong,
         Self::BadUtf8,
         Self::TooDeep,
+        Self::NoRoom,
         Self::Future,
+        Self::Late,
         Self::ModuleTrap,
         Self::ModuleOutOfTime,
     ];
@@ -90,7 +96,9 @@ impl Reason {
             Self::KeyTooLong => "key_too_long",
             Self::BadUtf8 => "bad_utf8",
             Self::TooDeep => "too_deep",
+            Self::NoRoom => "no_room",
             Self::Future => "future",
+            Self::Late => "late",
             Self::ModuleTrap => "module_trap",
             Self::ModuleOutOfTime => "module_out_of_time",
         }

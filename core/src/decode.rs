@@ -19,7 +19,7 @@ pub use key::{Key, KeyText};
 
 use crate::account::Reason;
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
-use crate::policy::{Path, Policy, TimeField, TimeUnit};
+use crate::policy::{Op, Path, Policy, TimeField, TimeUnit};
 use crate::time::{ArrivalTime, EventTime};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -57,7 +57,7 @@ pub struct Decoder {
     time: Clock,
     arrival: Option<Clock>,
     keys: Vec<usize>,
-    measures: Vec<Option<usize>>,
+    measures: Vec<(Op, Option<usize>)>,
     record_bytes: usize,
     key_bytes: usize,
     key: KeyText,
@@ -88,7 +88,7 @@ impl Decoder {
         let time = clock(&spec.input.time);
         let arrival = spec.input.arrival.as_ref().map(&mut clock);
         let keys: Vec<usize> = spec.input.key.iter().map(&mut slot).collect();
-        let measures: Vec<Option<usize>> = spec.measures.iter().map(|m| m.field.as_ref().map(&mut slot)).collect();
+        let measures = spec.measures.iter().map(|m| (m.op, m.field.as_ref().map(&mut slot))).collect::<Vec<_>>();
         Self {
             scanner: Scanner::new(&fields),
             slots: alloc::vec![Slot::Missing; fields.len()],
@@ -175,15 +175,21 @@ impl Decoder {
 
     #[inline(always)]
     fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        for (value, slot) in self.values.iter_mut().zip(&self.measures) {
+        for (value, (op, slot)) in self.values.iter_mut().zip(&self.measures) {
             let Some(slot) = *slot else {
                 *value = Some(1);
                 continue;
             };
-            *value = match self.slots[slot] {
-                Slot::Int(n) => Some(n),
-                Slot::Null => None,
-                other => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
+            *value = match (self.slots[slot], op) {
+                (Slot::Int(n), Op::Sum | Op::Min | Op::Max) => Some(n),
+                (Slot::Null, _) => None,
+                // Of any type: only whether it is there counts.
+                (slot, Op::Count) if slot != Slot::Missing => Some(1),
+                (Slot::Int(n), Op::Squares) => match n.checked_mul(n) {
+                    Some(square) => Some(square),
+                    None => return Err(Fault { reason: Reason::OutOfRange, field: Some(slot as u16), at }),
+                },
+                (other, _) => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
             };
         }
         Ok(())
@@ -233,6 +239,8 @@ impl Decoder {
             Reason::KeyTooLong => alloc::format!("its key is longer than limits.key_bytes = {}", self.key_bytes),
             Reason::BadUtf8 => alloc::format!("not UTF-8: fault at byte {at}"),
             Reason::TooDeep => alloc::format!("nested deeper than {} levels", json::DEPTH_MAX),
+            Reason::NoRoom => String::from("as many windows are open as trigger.open_max allows"),
+            Reason::Late => String::from("late, and late.to is \"dead_letters\""),
             Reason::Future => String::from("its clock is further ahead of its arrival than watermark.max_future"),
             Reason::ModuleTrap => String::from("the module trapped on it"),
             Reason::ModuleOutOfTime => String::from("the module did not end on it"),

@@ -21,8 +21,8 @@ mod snapshot;
 use crate::account::{Account, Reason};
 use crate::decode::{Decoder, Event, Fault};
 use crate::json::{Framing, PADDING};
-use crate::policy::{Future, LateBy, LateTo, Policy};
-use crate::time::{ArrivalTime, EventTime};
+use crate::policy::{Future, LateBy, LateTo, Policy, Windowing};
+use crate::time::{ArrivalTime, EventTime, TimeDelta};
 use crate::watermark::Tracker;
 use crate::window::{self, Window};
 use crate::wire::WireError;
@@ -56,6 +56,10 @@ pub struct Engine {
     tracker: Tracker,
     keys: Keys,
     pending: Pending,
+    /// Size and offset of fixed windows, which most policies have.
+    fixed: Option<(TimeDelta, TimeDelta)>,
+    /// The windows of one record, where it may have several.
+    windows: Vec<Window>,
     /// Greatest event time counted.
     event: Option<EventTime>,
     /// Since the last flush.
@@ -73,6 +77,11 @@ impl Engine {
             tracker: Tracker::new(&policy.spec().watermark),
             keys: Keys::new(seed),
             pending: Pending::new(&policy.spec().measures),
+            fixed: match policy.spec().window {
+                Windowing::Fixed { size, offset } => Some((size, offset)),
+                _ => None,
+            },
+            windows: Vec::new(),
             event: None,
             account: Account::default(),
             dead: Vec::new(),
@@ -106,6 +115,9 @@ impl Engine {
                 Kind::Lines => self.lines(buf, &f),
                 Kind::Record => self.record(buf, &f),
                 Kind::Oversize => self.oversize(buf, &f),
+                Kind::Watermark => f.arrival.into_iter().for_each(|w| self.tracker.given(w.as_event_time())),
+                // Rows are written at every batch: processing time decides nothing.
+                Kind::Tick => {}
             }
             at = f.to;
         }
@@ -179,10 +191,13 @@ impl Engine {
             self.tracker.happened(t);
         }
         let watermark = self.tracker.watermark();
+        let Some((size, offset)) = self.fixed else {
+            return self.judge_many(t, ordinal, event.arrival, believed, raw);
+        };
         let hot = self.pending.hot(t);
         let window = match hot {
             Some((window, _)) => window,
-            None => window::assign(&spec.window, t),
+            None => window::fixed(size, offset, t),
         };
         let late = match spec.late.by {
             LateBy::Record => t < watermark,
@@ -199,14 +214,74 @@ impl Engine {
             }
         } else {
             self.account.late += 1;
-            if spec.late.to == LateTo::Drop {
-                self.account.late_dropped += 1;
-                return;
+            match spec.late.to {
+                LateTo::Drop => {
+                    self.account.late_dropped += 1;
+                    return;
+                }
+                LateTo::DeadLetters => {
+                    let (buf, from) = raw();
+                    return self.bury_late(&buf[from..], ordinal, event.arrival);
+                }
+                _ => self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) }),
             }
-            self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) })
         };
         let key = self.keys.intern(self.decoder.key());
         self.pending.add(at, key, self.decoder.values());
+    }
+
+    /// A record that may belong to several windows, or to none. It is late when every one of them refuses it.
+    fn judge_many<'b>(
+        &mut self,
+        t: EventTime,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+        believed: bool,
+        raw: impl FnOnce() -> (&'b [u8], usize),
+    ) {
+        let spec = self.policy.spec();
+        let watermark = self.tracker.watermark();
+        window::assign(&spec.window, t, &mut self.windows);
+        if self.windows.is_empty() {
+            self.account.filtered += 1;
+            return;
+        }
+        let refused = |w: &Window| match spec.late.by {
+            LateBy::Record => t < watermark,
+            LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
+        };
+        // They come in the order in which they close: those that refuse it are the first.
+        let late = self.windows.partition_point(refused);
+        let accepted = spec.late.to == LateTo::Accept;
+        if late < self.windows.len() || accepted {
+            self.account.counted += 1;
+            self.account.late_accepted += u64::from(late == self.windows.len());
+            self.account.future_counted += u64::from(!believed);
+            self.event = self.event.max(Some(t));
+        } else {
+            self.account.late += 1;
+            self.account.late_dropped += u64::from(spec.late.to == LateTo::Drop);
+            if spec.late.to == LateTo::DeadLetters {
+                let (buf, from) = raw();
+                return self.bury_late(&buf[from..], ordinal, arrival);
+            }
+        }
+        let key = self.keys.intern(self.decoder.key());
+        for (i, window) in self.windows.iter().enumerate() {
+            let table = match spec.late.to {
+                _ if i >= late || accepted => Table::Main,
+                LateTo::Table => Table::Late { day: arrival.map(ArrivalTime::day) },
+                _ => continue,
+            };
+            let at = self.pending.place(*window, table);
+            self.pending.add(at, key, self.decoder.values());
+        }
+    }
+
+    #[cold]
+    fn bury_late(&mut self, raw: &[u8], ordinal: u64, arrival: Option<ArrivalTime>) {
+        let raw = raw.trim_ascii_end();
+        self.bury(Fault { reason: Reason::Late, field: None, at: 0 }, raw, raw.len(), 0, ordinal, arrival);
     }
 
     #[cold]

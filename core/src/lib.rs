@@ -21,6 +21,7 @@ pub mod decode;
 pub mod engine;
 pub mod json;
 pub mod lane;
+pub mod panes;
 pub mod policy;
 pub mod rows;
 pub mod time;

@@ -230,7 +230,7 @@ pub fn fold(op: Op, held: Option<i128>, v: Option<i128>) -> Option<Option<i128>>
         return Some(held.or(v));
     };
     let total = match op {
-        Op::Count | Op::Sum => a.checked_add(b)?,
+        Op::Count | Op::Sum | Op::Squares => a.checked_add(b)?,
         Op::Min => a.min(b),
         Op::Max => a.max(b),
     };

@@ -40,6 +40,7 @@ enum Estimator {
     Max(EventTime),
     Quantile(Sample),
     Arrival,
+    Given,
 }
 
 impl Tracker {
@@ -50,6 +51,7 @@ impl Tracker {
                 Estimator::Quantile(Sample::new(q_milli, sample, min_sample))
             }
             Strategy::Arrival => Estimator::Arrival,
+            Strategy::Given => Estimator::Given,
         };
         Self { policy: *policy, estimator, watermark: EventTime::MIN, arrival: None }
     }
@@ -65,6 +67,13 @@ impl Tracker {
         }
     }
 
+    /// Feeds the source's own watermark, which only a policy that follows it heeds. Without arrivals nothing bounds it.
+    pub(crate) fn given(&mut self, w: EventTime) {
+        if matches!(self.estimator, Estimator::Given) {
+            self.watermark = self.watermark.max(w - self.policy.delay);
+        }
+    }
+
     /// Feeds the event time of a record whose clock is believed.
     #[inline(always)]
     pub(crate) fn happened(&mut self, t: EventTime) {
@@ -77,7 +86,7 @@ impl Tracker {
                 Some(q) => EventTime::from_millis(q),
                 None => return,
             },
-            Estimator::Arrival => return,
+            Estimator::Arrival | Estimator::Given => return,
         };
         self.advance(estimate);
     }
@@ -107,7 +116,7 @@ impl Tracker {
         match &self.estimator {
             Estimator::Max(max) => out.extend_from_slice(&max.as_millis().to_le_bytes()),
             Estimator::Quantile(sample) => sample.write(out),
-            Estimator::Arrival => {}
+            Estimator::Arrival | Estimator::Given => {}
         }
     }
 
@@ -117,7 +126,7 @@ impl Tracker {
         match &mut tracker.estimator {
             Estimator::Max(max) => *max = EventTime::from_millis(c.i64()?),
             Estimator::Quantile(sample) => sample.read(c)?,
-            Estimator::Arrival => {}
+            Estimator::Arrival | Estimator::Given => {}
         }
         Ok(tracker)
     }

@@ -275,8 +275,8 @@ fn spread(key: u32) -> usize {
 fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
     let next = match op {
         _ if *held == NONE => Some(v),
-        _ if *held < LEAST => return false,
-        Op::Count | Op::Sum => held.checked_add(v),
+_ if *held < LEAST => return false,
+        Op::Count | Op::Sum | Op::Squares => held.checked_add(v),
         Op::Min => Some(v.min(*held)),
         Op::Max => Some(v.max(*held)),
     };
@@ -293,7 +293,7 @@ fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
 fn fold_wide(op: Op, held: &mut i64, wide: &mut Vec<i128>, v: i128) {
     let next = match (op, value(*held, wide)) {
         (_, None) => v,
-        (Op::Count | Op::Sum, Some(h)) => h + v,
+        (Op::Count | Op::Sum | Op::Squares, Some(h)) => h + v,
         (Op::Min, Some(h)) => h.min(v),
         (Op::Max, Some(h)) => h.max(v),
     };

@@ -3,7 +3,8 @@
 //! Not here: the reference of fields (`text::reference`), why a certain number is so (`plimsoll explain`).
 
 use super::duration::Written;
-use super::{Future, LateBy, LateTo, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Windowing};
+use super::{CalendarUnit, Future, LateBy, LateTo, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Windowing};
+use crate::time::TimeDelta;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -22,6 +23,7 @@ fn what(s: &Spec) -> String {
         (Op::Sum, "sums"),
         (Op::Min, "keeps the least"),
         (Op::Max, "keeps the greatest"),
+        (Op::Squares, "sums the squares of"),
     ] {
         let of_op = s.measures.iter().filter(|m| m.op == op);
         let names: Vec<String> = of_op.map(|m| column(&m.name, m.field.as_ref())).collect();
@@ -29,11 +31,35 @@ fn what(s: &Spec) -> String {
             parts.push(format!("{verb} {}", and(&names)));
         }
     }
-    let Windowing::Fixed { size, offset } = s.window;
-    let each = format!("in windows of {}", Written(size));
+    let (each, offset) = windows(s);
     let from = if offset.as_millis() == 0 { String::new() } else { format!(", offset by {}", Written(offset)) };
     let key: Vec<String> = s.input.key.iter().map(|p| p.join(".")).collect();
     format!("{} per {}, {each}{from}.", capital(&parts.join(", ")), and(&key))
+}
+
+fn windows(s: &Spec) -> (String, TimeDelta) {
+    match &s.window {
+        Windowing::Fixed { size, offset } => (format!("in windows of {}", Written(*size)), *offset),
+        Windowing::Sliding { size, every, offset } => {
+            (format!("in windows of {}, a new one every {}", Written(*size), Written(*every)), *offset)
+        }
+        Windowing::Cumulative { size, step, offset } => {
+            (format!("in windows that grow by {} up to {}", Written(*step), Written(*size)), *offset)
+        }
+        Windowing::Calendar { every, zone } => {
+            let every = match every {
+                CalendarUnit::Hour => "hour",
+                CalendarUnit::Day => "day",
+                CalendarUnit::Week => "week from Monday",
+                CalendarUnit::Month => "month",
+            };
+            (format!("in each {every} of {}'s calendar", zone.name), TimeDelta::ZERO)
+        }
+        Windowing::Session { gap, .. } => {
+            (format!("in sessions that end after {} without a record", Written(*gap)), TimeDelta::ZERO)
+        }
+        Windowing::Global => ("over all of time".into(), TimeDelta::ZERO),
+    }
 }
 
 fn column(name: &str, field: Option<&Path>) -> String {
@@ -66,9 +92,10 @@ fn time_field(t: &TimeField) -> String {
 
 fn final_when(s: &Spec) -> String {
     let behind = s.watermark.delay.as_millis().saturating_add(s.late.allowed_lateness.as_millis());
-    let behind = Written(crate::time::TimeDelta::from_millis(behind));
+    let behind = Written(TimeDelta::from_millis(behind));
     match s.watermark.strategy {
         Strategy::Max => format!("A window is final once an event time {behind} past its end has been seen."),
+        Strategy::Given => format!("A window is final once the source's own watermark is {behind} past its end."),
         Strategy::Arrival => format!("A window is final once a record has arrived {behind} after its end."),
         Strategy::Quantile { q_milli, sample, min_sample } => {
             let quantile = if q_milli == 500 {
@@ -92,6 +119,7 @@ fn late(s: &Spec) -> String {
     };
     let goes = match s.late.to {
         LateTo::Table => "it goes to the late table, with the same measures",
+        LateTo::DeadLetters => "it becomes a dead letter, whole",
         LateTo::Drop => "it is counted as late and nothing else is kept of it",
         LateTo::Accept => "it still counts in its window's row, so that a final row may change",
     };

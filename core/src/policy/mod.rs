@@ -20,6 +20,7 @@ mod explain;
 pub mod text;
 
 use crate::time::TimeDelta;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,15 @@ pub struct Spec {
     pub late: Late,
     /// What is computed, in the order of the rows' columns.
     pub measures: Vec<Measure>,
+    /// Numbers made of columns when rows are shown: a mean is stored as its sum and count, since these add up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<Derived>,
+    /// What panes hold beside the columns, and rows cannot, since it does not add up by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+    /// When panes are given out; `None` where rows are written at every batch and nothing else is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub panes: Option<Panes>,
     /// Bounds on what strangers can make us keep.
     pub limits: Limits,
 }
@@ -120,7 +130,7 @@ pub enum TimeUnit {
 }
 
 /// Where in event time results are computed. Windows are `[start, end)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Windowing {
@@ -130,6 +140,303 @@ pub enum Windowing {
         size: TimeDelta,
         /// Start of one of the windows, `0 <= offset < size`.
         offset: TimeDelta,
+    },
+    /// Windows of one size that start at every period: they overlap where the period is shorter, and leave gaps where it
+    /// is longer.
+    Sliding {
+        /// Size in milliseconds, positive.
+        size: TimeDelta,
+        /// From one start to the next, positive.
+        every: TimeDelta,
+        /// Start of one of the windows, `0 <= offset < every`.
+        offset: TimeDelta,
+    },
+    /// Windows of one start that end step by step, up to the size.
+    Cumulative {
+        /// The longest window, a whole number of steps.
+        size: TimeDelta,
+        /// From one end to the next, positive.
+        step: TimeDelta,
+        /// Start of one of the windows, `0 <= offset < size`.
+        offset: TimeDelta,
+    },
+    /// Windows between midnights, or other bounds of a civil calendar, in a time zone: a day has 23 to 25 hours.
+    Calendar {
+        /// How much of the calendar a window holds.
+        every: CalendarUnit,
+        /// Whose calendar.
+        zone: Zone,
+    },
+    /// Per key, records that follow each other within the gap; they merge when a record joins them.
+    Session {
+        /// How long after its last record a session ends, positive.
+        gap: TimeDelta,
+        /// The record's own gap in milliseconds, 0 or more, where the field is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_field: Option<Path>,
+        /// Whether `[0, 10)` and `[10, 20)` are one session.
+        touching: Touching,
+    },
+    /// All of time in one window, which never ends but with the stream.
+    Global,
+}
+
+/// A piece of the civil calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CalendarUnit {
+    /// A civil hour; the one that a clock change repeats is two windows.
+    Hour,
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the first to the first.
+    Month,
+}
+
+/// A time zone as the engine needs it: its name, and its offsets from UTC over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// IANA name, like `Asia/Tokyo`.
+    pub name: String,
+    /// Offset in seconds before the first change.
+    pub first: i32,
+    /// Changes: from this second since the epoch on, this offset in seconds. Ascending.
+    pub changes: Vec<(i64, i32)>,
+}
+
+/// Whether sessions that touch are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Touching {
+    /// `[0, 10)` and `[10, 20)` are two sessions.
+    Separate,
+    /// They are one.
+    Merge,
+}
+
+/// When panes are given out, and how they relate: the Dataflow model's 'when' and 'how'.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Panes {
+    /// When a window gives out a pane.
+    pub trigger: Trigger,
+    /// How the panes of one window relate.
+    pub accumulation: Accumulation,
+    /// A pane's own time.
+    pub timestamp: TimestampCombiner,
+    /// Added to a time combined from records.
+    pub timestamp_shift: TimeDelta,
+    /// Whether the pane at the window's end comes out although nothing was added.
+    pub on_time: Emission,
+    /// Whether the last pane comes out although nothing was added.
+    pub closing: Emission,
+    /// Whether records that no trigger has given out come out when the window expires.
+    pub flush_on_expiry: bool,
+    /// What enters whole before any trigger is asked.
+    pub bundle: Bundle,
+    /// Most windows of keys open at once; a record that would open another is rejected.
+    pub open_max: u32,
+}
+
+/// When a window gives out a pane. Nested at most [`limits::TRIGGER_NODES_MAX`] in all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Trigger {
+    /// At the end of the window and at every later record; never finishes.
+    Default,
+    /// At the end of the window; before it as `early` says and after it as `late` says, each again and again.
+    /// Finishes at the end of the window where `late` is absent.
+    AfterWatermark {
+        /// Before the end.
+        early: Option<Box<Trigger>>,
+        /// After it.
+        late: Option<Box<Trigger>>,
+    },
+    /// Once this many records are in the pane.
+    AfterCount {
+        /// At least 1.
+        count: u64,
+    },
+    /// So long after the pane's first record, by recorded ticks.
+    AfterProcessingTime {
+        /// Since the first record, 0 or more.
+        delay_ms: i64,
+        /// Then up to the next multiple of this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        align_ms: Option<i64>,
+        /// Counted from here.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        align_offset_ms: i64,
+    },
+    /// Again and again.
+    Repeatedly {
+        /// What is repeated.
+        trigger: Box<Trigger>,
+    },
+    /// One after the other.
+    AfterEach {
+        /// At least one.
+        triggers: Vec<Trigger>,
+    },
+    /// When the first of them is ready.
+    AfterAny {
+        /// At least one.
+        triggers: Vec<Trigger>,
+    },
+    /// When all of them have been ready.
+    AfterAll {
+        /// At least one.
+        triggers: Vec<Trigger>,
+    },
+    /// As `main` says, until `until` has fired.
+    OrFinally {
+        /// What goes on.
+        main: Box<Trigger>,
+        /// What ends it.
+        until: Box<Trigger>,
+    },
+    /// Whenever it is asked.
+    Always,
+    /// Never.
+    Never,
+    /// At every period of event time since the pane's first record, at the end of the window, and at every later record.
+    EveryEventTime {
+        /// Positive.
+        period_ms: i64,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+/// How the panes of one window relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Accumulation {
+    /// A pane holds what came since the last.
+    Discarding,
+    /// A pane holds all so far.
+    Accumulating,
+    /// A pane holds all so far, and the one before is taken back.
+    Retracting,
+}
+
+/// A pane's own time. A record behind the watermark does not count for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TimestampCombiner {
+    /// The last millisecond of the window.
+    EndOfWindow,
+    /// That of its earliest record.
+    Earliest,
+    /// That of its latest record.
+    Latest,
+}
+
+/// Whether a pane without new records comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Emission {
+    /// It does.
+    Always,
+    /// It does not.
+    IfNonEmpty,
+}
+
+/// What enters whole before any trigger is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "text", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Bundle {
+    /// Each record by itself: results do not depend on how a lane was cut into batches.
+    Record,
+    /// Each frame: whoever cuts the frames decides. For tests of a policy.
+    Frame,
+}
+
+/// A number made of a row's columns when it is shown. Indexes are those of `Spec::measures`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// Its name.
+    pub name: String,
+    /// How it is made.
+    pub of: Formula,
+}
+
+/// How a number is made of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Formula {
+    /// `sum / count`.
+    Mean {
+        /// Column of the sum.
+        sum: u32,
+        /// Column of how many values.
+        count: u32,
+    },
+    /// `squares / count - (sum / count)^2`: that of the whole, not an estimate from a sample.
+    Variance {
+        /// Column of the sum.
+        sum: u32,
+        /// Column of how many values.
+        count: u32,
+        /// Column of the sum of squares.
+        squares: u32,
+    },
+}
+
+/// What a pane holds beside its columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Its name.
+    pub name: String,
+    /// What is kept.
+    pub what: Keep,
+    /// Of which field.
+    pub field: Path,
+}
+
+/// What is kept of a field's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Keep {
+    /// The value of the earliest event time; of the first to come where two are as early.
+    First,
+    /// The value of the latest event time; of the last to come where two are as late.
+    Last,
+    /// The values in the order they came, at most so many; how many were left out is told.
+    List {
+        /// At least 1.
+        most: u32,
+    },
+    /// How many different values, as an estimate of known error.
+    Distinct,
+    /// A quantile of the numbers, as an estimate of known error.
+    Quantile {
+        /// In thousandths, 0 to 1000.
+        q_milli: u32,
+    },
+    /// The most frequent values with their counts, as an estimate of known error.
+    TopK {
+        /// How many, at least 1.
+        k: u32,
     },
 }
 
@@ -165,6 +472,8 @@ pub enum Strategy {
     },
     /// The greatest arrival time. Event times play no part.
     Arrival,
+    /// What the source's watermark frames say; records move nothing.
+    Given,
 }
 
 /// What becomes of a record whose clock is too far ahead.
@@ -217,6 +526,8 @@ pub enum LateTo {
     Drop,
     /// The window's own row, as if in time.
     Accept,
+    /// The dead letters, whole, so that they can be driven again.
+    DeadLetters,
 }
 
 /// One column of the rows.
@@ -227,7 +538,7 @@ pub struct Measure {
     pub name: String,
     /// What is computed.
     pub op: Op,
-    /// From which field; `None` for `count`.
+    /// From which field. A count of a field counts the records where it is not null; one of none counts all.
     pub field: Option<Path>,
 }
 
@@ -244,6 +555,8 @@ pub enum Op {
     Min,
     /// The greatest value.
     Max,
+    /// The sum of the values' squares.
+    Squares,
 }
 
 /// Bounds on what strangers can make us keep.

@@ -25,6 +25,20 @@ pub mod limits {
     pub const KEY_FIELDS_MAX: usize = 16;
     /// Most measures.
     pub const MEASURES_MAX: usize = 32;
+    /// Most kept values.
+    pub const KEPT_MAX: usize = 8;
+    /// Most numbers derived from columns.
+    pub const DERIVED_MAX: usize = 32;
+    /// Most triggers in a trigger, itself included.
+    pub const TRIGGER_NODES_MAX: usize = 32;
+    /// Most windows that may hold one instant.
+    pub const WINDOWS_OF_A_RECORD_MAX: i64 = 1_000;
+    /// Most windows of keys open at once in one lane.
+    pub const OPEN_MAX: u32 = 10_000_000;
+    /// Most values of a list, and most values of a top k.
+    pub const LIST_MAX: u32 = 10_000;
+    /// Most changes of offset that a time zone may have.
+    pub const ZONE_CHANGES_MAX: usize = 2_000;
     /// Deepest path of a field.
     pub const PATH_DEPTH_MAX: usize = 16;
     /// Longest name of a field, in bytes.
@@ -85,15 +99,7 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
         p.value("policy", quoted(&s.policy), NAME);
     }
     p.input(s);
-    match s.window {
-        Windowing::Fixed { size, offset } => {
-            p.span("window.fixed", size, 1);
-            // A size that is wrong is refused for itself.
-            if offset < TimeDelta::ZERO || (offset >= size && size > TimeDelta::ZERO) {
-                p.value("window.offset", Written(offset), "0s or more and less than the window's size");
-            }
-        }
-    }
+    p.window(s);
     p.watermark(s);
     p.span("late.allowed_lateness", s.late.allowed_lateness, 0);
     if s.late.by == LateBy::Record && s.late.allowed_lateness != TimeDelta::ZERO {
@@ -171,6 +177,67 @@ impl Problems {
         }
     }
 
+    fn window(&mut self, s: &Spec) {
+        match &s.window {
+            Windowing::Fixed { size, offset } => {
+                self.span("window.fixed", *size, 1);
+                self.offset(*offset, *size, "the window's size");
+            }
+            Windowing::Sliding { size, every, offset } => {
+                self.span("window.sliding.size", *size, 1);
+                self.span("window.sliding.every", *every, 1);
+                self.offset(*offset, *every, "the windows' period");
+                self.crowd("window.sliding.every", *size, *every);
+            }
+            Windowing::Cumulative { size, step, offset } => {
+                self.span("window.cumulative.size", *size, 1);
+                self.span("window.cumulative.step", *step, 1);
+                self.offset(*offset, *size, "the window's size");
+                self.crowd("window.cumulative.step", *size, *step);
+                if step.as_millis() > 0 && size.as_millis() % step.as_millis() != 0 {
+                    self.value(
+                        "window.cumulative.step",
+                        Written(*step),
+                        "a step of which the size holds a whole number",
+                    );
+                }
+            }
+            Windowing::Calendar { zone, .. } => {
+                let ascending = zone.changes.windows(2).all(|pair| pair[0].0 < pair[1].0);
+                let small = |seconds: i32| seconds.unsigned_abs() < 86_400;
+                if zone.changes.len() > limits::ZONE_CHANGES_MAX
+                    || !ascending
+                    || !small(zone.first)
+                    || !zone.changes.iter().all(|(_, offset)| small(*offset))
+                {
+                    self.value("window.calendar.zone", quoted(&zone.name), "a zone of at most 2000 changes in order");
+                }
+            }
+            Windowing::Session { gap, gap_field, .. } => {
+                self.span("window.session.gap", *gap, 1);
+                if let Some(p) = gap_field {
+                    self.path("window.session.gap_field", p);
+                }
+            }
+            Windowing::Global => {}
+        }
+    }
+
+    fn offset(&mut self, offset: TimeDelta, below: TimeDelta, of: &str) {
+        // A size that is wrong is refused for itself.
+        if offset < TimeDelta::ZERO || (offset >= below && below > TimeDelta::ZERO) {
+            self.value("window.offset", Written(offset), &format!("0s or more and less than {of}"));
+        }
+    }
+
+    fn crowd(&mut self, field: &str, size: TimeDelta, every: TimeDelta) {
+        let (size, every) = (size.as_millis(), every.as_millis());
+        if size > 0 && every > 0 && size.div_euclid(every) > limits::WINDOWS_OF_A_RECORD_MAX {
+            let found = format!("{} windows of a record", size.div_euclid(every));
+            self.value(field, found, "at most 1000 windows that hold one instant");
+        }
+    }
+
     fn watermark(&mut self, s: &Spec) {
         let w = &s.watermark;
         if let Strategy::Quantile { q_milli, sample, min_sample } = w.strategy {
@@ -224,7 +291,6 @@ impl Problems {
             }
             match (m.op, &m.field) {
                 (Op::Count, None) => {}
-                (Op::Count, Some(_)) => self.value(&at, "a field for count", "\"count\" alone: it counts records"),
                 (_, None) => self.value(&at, "no field", "a field, like { sum = \"impressions\" }"),
                 (_, Some(p)) => self.path(&operand_at(m), p),
             }
@@ -285,6 +351,7 @@ fn operand_at(m: &Measure) -> String {
         Op::Sum => "sum",
         Op::Min => "min",
         Op::Max => "max",
+        Op::Squares => "squares",
     };
     format!("measures.{}.{op}", m.name)
 }

@@ -19,7 +19,7 @@
 //! Invariants
 //! - Groups ascend by (end, start, table, day), rows in a group by key, dead letters by ordinal: one content, one
 //!   encoding, and the reader refuses anything else.
-//! - A window's start is before its end; no key is empty; no two rows of a group have one key.
+//! - No window ends before its start; no key is empty; no two rows of a group have one key.
 
 use super::WireError;
 use super::varint::{Cursor, put_i64, put_i128, put_u64};
@@ -304,8 +304,8 @@ fn take_group(c: &mut Cursor<'_>, measures: usize) -> Result<Group, WireError> {
     let code = c.u8()?;
     let start = EventTime::from_millis(c.varint_i64()?);
     let end = EventTime::from_millis(c.varint_i64()?);
-    if start >= end {
-        return Err(c.bad("a window must start before its end"));
+    if start > end {
+        return Err(c.bad("a window must not end before its start"));
     }
     let table = match code {
         0 => Table::Main,
@@ -423,7 +423,7 @@ mod tests {
         let swap: [fn(&mut Effects); 6] = [
             |e| e.groups.swap(0, 1),
             |e| e.groups[1].rows.swap(0, 1),
-            |e| e.groups[1].end = e.groups[1].start,
+            |e| e.groups[1].start = EventTime::MAX,
             |e| e.groups[1].rows.clear(),
             |e| e.account.counted += 1,
             |e| e.dead[0].full_len = 1,

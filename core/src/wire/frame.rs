@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! offset 0  u8   0
-//!        1  u8   kind      1 lines, 2 record
+//!        1  u8   kind      1 lines, 2 record, 4 watermark, 5 tick
 //!        2  u8   flags     bit 0: the payload is only the beginning of a longer record (kind 2 only)
 //!        3  u8   0
 //!        4  u32  length of the payload
 //!        8  u64  ordinal of the (first) record
-//!       16  i64  arrival time in ms since the epoch; -2^63 where the source knows none
+//!       16  i64  arrival time in ms since the epoch; -2^63 where the source knows none; a watermark's or tick's own time
 //!       24  payload
 //! ```
-//! Frames follow each other without a gap, so that a zero follows every payload: what stops the scanner. `lines` holds newline-delimited records of one arrival time: each line,
-//! empty ones too, has the next ordinal; the last line may lack its newline. `record` holds one record.
+//! Frames follow each other without a gap, so that a zero follows every payload: what stops the scanner. `lines` holds
+//! newline-delimited records of one arrival time: each line, empty ones too, has the next ordinal; the last line may lack
+//! its newline. `record` holds one record.
 //! A `lines` frame without payload says that the source's arrival clock has come this far, and holds no record.
+//! `watermark` says that nothing with an event time before its time will come (for policies whose watermark is given),
+//! `tick` that the clock was seen at its time: the only way in which processing time passes. Both have no payload.
 //! An ordinal is the source's number for a record, increasing over the life of a lane's reader; it comes back with
 //! dead letters so that the host can name the position.
 
@@ -38,6 +41,10 @@ pub enum Kind {
     Record = 2,
     /// The beginning of one record that is longer than the source would hold.
     Oversize = 3,
+    /// The source's own watermark, in `arrival`.
+    Watermark = 4,
+    /// The clock, in `arrival`.
+    Tick = 5,
 }
 
 /// One frame, its payload as a range of the buffer it was read from.
@@ -111,8 +118,10 @@ pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
         (1, 0) => Kind::Lines,
         (2, 0) => Kind::Record,
         (2, 1) => Kind::Oversize,
-        (1 | 2, _) => return Err(bad("unknown flags")),
-        _ => return Err(bad("unknown kind, expected 1 (lines) or 2 (record)")),
+        (4, 0) => Kind::Watermark,
+        (5, 0) => Kind::Tick,
+        (1 | 2 | 4 | 5, _) => return Err(bad("unknown flags")),
+        _ => return Err(bad("unknown kind, expected 1 (lines), 2 (record), 4 (watermark) or 5 (tick)")),
     };
     if (h[0], h[3]) != (0, 0) {
         return Err(bad("bytes 0 and 3 must be 0"));
@@ -129,6 +138,9 @@ pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
     }
     let arrival = word(16) as i64;
     let arrival = (arrival != NO_ARRIVAL).then(|| ArrivalTime::from_millis(arrival));
+    if matches!(kind, Kind::Watermark | Kind::Tick) && (len > 0 || arrival.is_none()) {
+        return Err(bad("a watermark or tick has a time and no payload"));
+    }
     Ok(Frame { kind, ordinal: word(8), arrival, from, to })
 }
 

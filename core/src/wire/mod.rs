@@ -7,6 +7,7 @@
 
 pub mod effects;
 pub mod frame;
+pub mod panes;
 pub(crate) mod varint;
 
 /// Why bytes are not what they claim to be.

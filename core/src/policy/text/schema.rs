@@ -366,8 +366,8 @@ impl Default for LimitsDocument {
 impl PolicyDocument {
     /// A policy with all of its fields written.
     pub fn new(policy: &Policy) -> Self {
-        let Spec { v: _, policy, input, window, watermark, late, measures, limits } = policy.spec();
-        let Windowing::Fixed { size, offset } = *window;
+        let Spec { v: _, policy, input, window, watermark, late, measures, limits, .. } = policy.spec();
+        let Windowing::Fixed { size, offset } = *window else { unreachable!("the text form has fixed windows") };
         Self {
             schema: None,
             policy: Name(policy.clone()),
@@ -418,6 +418,7 @@ impl WatermarkDocument {
         match w.strategy {
             Strategy::Max => document.max = Some(True),
             Strategy::Arrival => document.arrival = Some(True),
+            Strategy::Given => unreachable!("the text form has no given watermark"),
             Strategy::Quantile { q_milli, sample, min_sample } => {
                 document.quantile = Some(Thousandths(q_milli));
                 document.sample = Some(sample);

@@ -134,6 +134,9 @@ fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
         watermark: watermark(r, s),
         late: late(r, s),
         measures: measures(r, s),
+        derived: Vec::new(),
+        kept: Vec::new(),
+        panes: None,
         limits: bounds(r, s),
     }
 }

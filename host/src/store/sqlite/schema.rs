@@ -70,7 +70,7 @@ fn folded(op: Op, i: usize) -> String {
     let (held, new) = (format!("m{i}"), format!("excluded.m{i}"));
     let half = i64::MAX / 2;
     match op {
-        Op::Count | Op::Sum => format!(
+        Op::Count | Op::Sum | Op::Squares => format!(
             "CASE WHEN {held} BETWEEN -{half} AND {half} AND {new} BETWEEN -{half} AND {half} THEN {held} + {new} \
              ELSE plimsoll_add({held}, {new}) END"
         ),

@@ -1,0 +1,5 @@
+//! Windows that are kept open: triggers, panes, sessions.
+
+mod trigger;
+
+pub use trigger::may_lose_data;
