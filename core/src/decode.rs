@@ -6,7 +6,8 @@
 //!   escaped in it.
 //! - No allocation per record on the common path: the buffers here are reused.
 //!
-//! Limits: event and arrival times within ±8.64e15 ms (the year 275,760), so that no window's bound overflows.
+//! Limits: event and arrival times within ±8.64e15 ms (the year 275,760), unless they are milliseconds whose unit is not
+//! checked.
 //!
 //! Not here: what the event counts for (`engine`).
 
@@ -19,8 +20,8 @@ pub use key::{Key, KeyText};
 
 use crate::account::Reason;
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
-use crate::policy::{Op, Path, Policy, TimeField, TimeUnit};
-use crate::time::{ArrivalTime, EventTime};
+use crate::policy::{Op, Path, Policy, TimeField, TimeUnit, Windowing, limits};
+use crate::time::{ArrivalTime, EventTime, TimeDelta};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -62,6 +63,10 @@ pub struct Decoder {
     key_bytes: usize,
     key: KeyText,
     values: Vec<Option<i64>>,
+    gap_slot: Option<usize>,
+    gap: Option<TimeDelta>,
+    kept_slots: Vec<usize>,
+    kept: Vec<Option<Vec<u8>>>,
     /// Scratch.
     text: Vec<u8>,
 }
@@ -88,6 +93,11 @@ impl Decoder {
         let time = clock(&spec.input.time);
         let arrival = spec.input.arrival.as_ref().map(&mut clock);
         let keys: Vec<usize> = spec.input.key.iter().map(&mut slot).collect();
+        let gap_slot = match &spec.window {
+            Windowing::Session { gap_field: Some(p), .. } => Some(slot(p)),
+            _ => None,
+        };
+        let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slot(&k.field)).collect();
         let measures = spec.measures.iter().map(|m| (m.op, m.field.as_ref().map(&mut slot))).collect::<Vec<_>>();
         Self {
             scanner: Scanner::new(&fields),
@@ -100,6 +110,10 @@ impl Decoder {
             key: KeyText::default(),
             values: alloc::vec![None; measures.len()],
             measures,
+            gap_slot,
+            gap: None,
+            kept: alloc::vec![None; kept_slots.len()],
+            kept_slots,
             text: Vec::new(),
             fields,
         }
@@ -132,6 +146,10 @@ impl Decoder {
             Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
         };
         self.read_values(buf, at)?;
+        if self.gap_slot.is_some() || !self.kept_slots.is_empty() {
+            self.read_gap(buf, at)?;
+            self.read_kept(buf, at)?;
+        }
         self.read_key(buf, at)?;
         Ok(Event { time, arrival, next })
     }
@@ -146,6 +164,79 @@ impl Decoder {
     #[inline]
     pub fn values(&self) -> &[Option<i64>] {
         &self.values
+    }
+
+    /// The session gap of the last record decoded, where it had one of its own.
+    #[inline]
+    pub fn gap(&self) -> Option<TimeDelta> {
+        self.gap
+    }
+
+    /// The values to be kept of the last record decoded, as canonical JSON scalars; `None` where null.
+    #[inline]
+    pub fn kept(&self) -> &[Option<Vec<u8>>] {
+        &self.kept
+    }
+
+    fn read_gap(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
+        let Some(slot) = self.gap_slot else { return Ok(()) };
+        let fault = |reason| Fault { reason, field: Some(slot as u16), at };
+        self.gap = match self.slots[slot] {
+            Slot::Missing | Slot::Null => None,
+            Slot::Int(ms) if (0..=limits::SPAN_MAX.as_millis()).contains(&ms) => Some(TimeDelta::from_millis(ms)),
+            Slot::Int(_) => return Err(fault(Reason::OutOfRange)),
+            other => return Err(fault(wrong_number(other, buf))),
+        };
+        Ok(())
+    }
+
+    fn read_kept(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
+        for i in 0..self.kept_slots.len() {
+            let slot = self.kept_slots[i];
+            let mut text = self.kept[i].take().unwrap_or_default();
+            text.clear();
+            self.kept[i] = match self.slots[slot] {
+                Slot::Null => None,
+                Slot::Missing => {
+                    return Err(Fault { reason: Reason::MissingField, field: Some(slot as u16), at });
+                }
+                Slot::Number { start, end } => {
+                    text.extend_from_slice(&buf[start as usize..end as usize]);
+                    Some(text)
+                }
+                other => {
+                    self.scalar(other, slot, buf, at, &mut text)?;
+                    Some(text)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Appends a text, integer or truth value as canonical JSON.
+    fn scalar(&mut self, value: Slot, slot: usize, buf: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        match value {
+            Slot::Str { start, end, escaped } => {
+                let raw = &buf[start as usize..end as usize];
+                out.push(b'"');
+                if escaped {
+                    self.text.clear();
+                    json::unescape(raw, &mut self.text).map_err(|_| Fault {
+                        reason: Reason::Malformed,
+                        field: Some(slot as u16),
+                        at,
+                    })?;
+                    json::write_escaped(&self.text, out);
+                } else {
+                    out.extend_from_slice(raw);
+                }
+                out.push(b'"');
+            }
+            Slot::Int(n) => write_int(n, out),
+            Slot::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
+            other => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -167,7 +258,9 @@ impl Decoder {
             }
             (_, other) => return Err(fault(wrong_number(other, buf))),
         };
-        if !(-TIME_MS_MAX..=TIME_MS_MAX).contains(&ms) {
+        // Whoever declares milliseconds of any kind gets all of them but the one that stands for 'none'.
+        let any = clock.unit == TimeUnit::Ms && !clock.check && ms != i64::MIN;
+        if !any && !(-TIME_MS_MAX..=TIME_MS_MAX).contains(&ms) {
             return Err(fault(Reason::OutOfRange));
         }
         Ok(ms)

@@ -15,12 +15,15 @@
 //! Not here: arithmetic of windows and watermarks (`window`, `watermark`), merging of deltas into rows (`rows`, stores).
 
 mod keys;
+mod many;
+mod paned;
 mod pending;
 mod snapshot;
 
 use crate::account::{Account, Reason};
 use crate::decode::{Decoder, Event, Fault};
 use crate::json::{Framing, PADDING};
+use crate::panes::Panes;
 use crate::policy::{Future, LateBy, LateTo, Policy, Windowing};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
 use crate::watermark::Tracker;
@@ -28,11 +31,14 @@ use crate::window::{self, Window};
 use crate::wire::WireError;
 use crate::wire::effects::{DeadLetter, Progress, Table, Writer};
 use crate::wire::frame::{self, Frame, Kind};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use keys::Keys;
 use pending::Pending;
 
+pub use paned::Held;
+pub(crate) use paned::Sink;
 pub use snapshot::{SnapshotError, VERSION as SNAPSHOT_VERSION};
 
 /// Interned keys are a cache; beyond this many, keys without pending rows are forgotten at a flush.
@@ -47,6 +53,15 @@ pub enum FlushMode {
     All,
     /// Main windows that can receive no more. Late rows stay pending; dead letters are given out.
     Final,
+    /// Everything, and windows that wait for triggers as far as they have come: the end of a run that nobody goes on with.
+    Drain,
+}
+
+/// Whether a record's clock is believed, and the time at which it counts.
+enum Belief {
+    Yes(EventTime),
+    No(EventTime),
+    Quarantined,
 }
 
 /// The engine of one lane.
@@ -58,8 +73,10 @@ pub struct Engine {
     pending: Pending,
     /// Size and offset of fixed windows, which most policies have.
     fixed: Option<(TimeDelta, TimeDelta)>,
-    /// The windows of one record, where it may have several.
+    /// The windows of one record, where it may have several; those that refused it, where they wait for triggers.
     windows: Vec<Window>,
+    /// Windows that wait for triggers.
+    panes: Option<Box<Panes>>,
     /// Greatest event time counted.
     event: Option<EventTime>,
     /// Since the last flush.
@@ -82,6 +99,7 @@ impl Engine {
                 _ => None,
             },
             windows: Vec::new(),
+            panes: Panes::new(policy.spec()).map(Box::new),
             event: None,
             account: Account::default(),
             dead: Vec::new(),
@@ -111,13 +129,19 @@ impl Engine {
             let f = frame::read(frames, at)?;
             match f.kind {
                 // A frame without records says how far the source's own clock has come.
-                Kind::Lines if f.from == f.to => f.arrival.into_iter().for_each(|at| self.tracker.arrived(at)),
+                Kind::Lines if f.from == f.to => {
+                    f.arrival.into_iter().for_each(|at| self.tracker.arrived(at));
+                    self.advance_panes();
+                }
+                Kind::Lines if self.bundles_frames() => self.bundle(buf, &f),
                 Kind::Lines => self.lines(buf, &f),
                 Kind::Record => self.record(buf, &f),
                 Kind::Oversize => self.oversize(buf, &f),
-                Kind::Watermark => f.arrival.into_iter().for_each(|w| self.tracker.given(w.as_event_time())),
-                // Rows are written at every batch: processing time decides nothing.
-                Kind::Tick => {}
+                Kind::Watermark => {
+                    f.arrival.into_iter().for_each(|w| self.tracker.given(w.as_event_time()));
+                    self.advance_panes();
+                }
+                Kind::Tick => f.arrival.into_iter().for_each(|at| self.tick(at)),
             }
             at = f.to;
         }
@@ -132,18 +156,22 @@ impl Engine {
                     at = event.next;
                     self.judge(event, ordinal, || (&buf[..event.next], at_line(buf, f, event.next)));
                 }
-                Err(fault) => {
-                    let end = memchr::memchr(b'\n', &buf[at..f.to]).map_or(f.to, |i| at + i);
-                    let line = &buf[at..end];
-                    // An empty line has an ordinal and is no record.
-                    if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
-                        self.reject(fault, line, line.len(), at, ordinal, f.arrival);
-                    }
-                    at = end + 1;
-                }
+                Err(fault) => at = self.reject_line(fault, buf, at, f, ordinal),
             }
             ordinal += 1;
         }
+    }
+
+    /// Sets a line aside; where the next begins.
+    #[cold]
+    fn reject_line(&mut self, fault: Fault, buf: &[u8], at: usize, f: &Frame, ordinal: u64) -> usize {
+        let end = memchr::memchr(b'\n', &buf[at..f.to]).map_or(f.to, |i| at + i);
+        let line = &buf[at..end];
+        // An empty line has an ordinal and is no record.
+        if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+            self.reject(fault, line, line.len(), at, ordinal, f.arrival);
+        }
+        end + 1
     }
 
     fn record(&mut self, buf: &[u8], f: &Frame) {
@@ -166,30 +194,19 @@ impl Engine {
     /// `raw` gives the buffer up to the record's end, and the record's beginning; only dead letters want it.
     #[inline]
     fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl FnOnce() -> (&'b [u8], usize)) {
-        let spec = self.policy.spec();
-        let mut t = event.time;
         self.account.read += 1;
-        let mut believed = true;
-        if let Some(arrival) = event.arrival {
-            self.tracker.arrived(arrival);
-            if let Some(max_future) = spec.watermark.max_future {
-                let latest = arrival.as_event_time() + max_future;
-                if t > latest {
-                    believed = false;
-                    match spec.watermark.future {
-                        Future::Quarantine => {
-                            let (buf, from) = raw();
-                            return self.quarantine(&buf[from..], ordinal, event.arrival);
-                        }
-                        Future::Clamp => t = latest,
-                        Future::Accept => {}
-                    }
-                }
+        let (t, believed) = match self.believe(&event) {
+            Belief::Yes(t) => (t, true),
+            Belief::No(t) => (t, false),
+            Belief::Quarantined => {
+                let (buf, from) = raw();
+                return self.quarantine(&buf[from..], ordinal, event.arrival);
             }
+        };
+        if self.panes.is_some() {
+            return self.judge_panes(t, ordinal, event.arrival, believed, raw);
         }
-        if believed {
-            self.tracker.happened(t);
-        }
+        let spec = self.policy.spec();
         let watermark = self.tracker.watermark();
         let Some((size, offset)) = self.fixed else {
             return self.judge_many(t, ordinal, event.arrival, believed, raw);
@@ -230,52 +247,25 @@ impl Engine {
         self.pending.add(at, key, self.decoder.values());
     }
 
-    /// A record that may belong to several windows, or to none. It is late when every one of them refuses it.
-    fn judge_many<'b>(
-        &mut self,
-        t: EventTime,
-        ordinal: u64,
-        arrival: Option<ArrivalTime>,
-        believed: bool,
-        raw: impl FnOnce() -> (&'b [u8], usize),
-    ) {
+    /// Feeds the watermark with a record, unless its clock is too far ahead of its arrival.
+    #[inline(always)]
+    fn believe(&mut self, event: &Event) -> Belief {
         let spec = self.policy.spec();
-        let watermark = self.tracker.watermark();
-        window::assign(&spec.window, t, &mut self.windows);
-        if self.windows.is_empty() {
-            self.account.filtered += 1;
-            return;
-        }
-        let refused = |w: &Window| match spec.late.by {
-            LateBy::Record => t < watermark,
-            LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
-        };
-        // They come in the order in which they close: those that refuse it are the first.
-        let late = self.windows.partition_point(refused);
-        let accepted = spec.late.to == LateTo::Accept;
-        if late < self.windows.len() || accepted {
-            self.account.counted += 1;
-            self.account.late_accepted += u64::from(late == self.windows.len());
-            self.account.future_counted += u64::from(!believed);
-            self.event = self.event.max(Some(t));
-        } else {
-            self.account.late += 1;
-            self.account.late_dropped += u64::from(spec.late.to == LateTo::Drop);
-            if spec.late.to == LateTo::DeadLetters {
-                let (buf, from) = raw();
-                return self.bury_late(&buf[from..], ordinal, arrival);
+        if let Some(arrival) = event.arrival {
+            self.tracker.arrived(arrival);
+            if let Some(max_future) = spec.watermark.max_future {
+                let latest = arrival.as_event_time() + max_future;
+                if event.time > latest {
+                    return match spec.watermark.future {
+                        Future::Quarantine => Belief::Quarantined,
+                        Future::Clamp => Belief::No(latest),
+                        Future::Accept => Belief::No(event.time),
+                    };
+                }
             }
         }
-        let key = self.keys.intern(self.decoder.key());
-        for (i, window) in self.windows.iter().enumerate() {
-            let table = match spec.late.to {
-                _ if i >= late || accepted => Table::Main,
-                LateTo::Table => Table::Late { day: arrival.map(ArrivalTime::day) },
-                _ => continue,
-            };
-            let at = self.pending.place(*window, table);
-            self.pending.add(at, key, self.decoder.values());
-        }
+        self.tracker.happened(event.time);
+        Belief::Yes(event.time)
     }
 
     #[cold]
@@ -342,16 +332,23 @@ impl Engine {
     /// Appends effects (`wire::effects`) and forgets what they hold.
     pub fn flush(&mut self, mode: FlushMode, out: &mut Vec<u8>) {
         assert!(self.account.balanced(), "a record is in no class, or in two: {:?}", self.account);
+        if mode == FlushMode::Drain {
+            self.drain_panes();
+        }
         let late = self.policy.spec().late;
+        let paned = self.panes.is_some();
         let watermark = self.tracker.watermark();
         let wanted = |window: &Window, table: Table| match mode {
-            FlushMode::All => true,
+            FlushMode::All | FlushMode::Drain => true,
+            // Triggers have decided when rows are written.
+            FlushMode::Final if paned => true,
             FlushMode::Final => {
                 table == Table::Main && late.to != LateTo::Accept && window.end + late.allowed_lateness <= watermark
             }
         };
         self.write(out, wanted);
         self.pending.forget(wanted);
+        self.forget_panes();
         self.account = Account::default();
         self.dead.clear();
         if self.keys.len() > KEYS_KEPT_MAX || self.keys.text_len() > KEY_TEXT_KEPT_MAX {
@@ -360,11 +357,15 @@ impl Engine {
     }
 
     fn forget_keys(&mut self) {
-        if self.pending.rows() == 0 {
+        let open = self.panes.as_ref().map_or(0, |panes| panes.len());
+        if self.pending.rows() + open == 0 {
             self.keys.clear();
-        } else if self.keys.len() > 4 * self.pending.rows() {
+        } else if self.keys.len() > 4 * (self.pending.rows() + open) {
             let mut kept = self.keys.emptied();
             self.pending.rekey(|old| kept.intern(self.keys.key(old)));
+            if let Some(panes) = &mut self.panes {
+                panes.rekey(|old| kept.intern(self.keys.key(old)));
+            }
             self.keys = kept;
         }
     }

@@ -1,5 +1,586 @@
-//! Windows that are kept open: triggers, panes, sessions.
+//! Windows that are kept open: triggers decide when they give out a pane, accumulation what is in it.
+//!
+//! ```text
+//! record -> its windows (sessions: merged) -> contents, trigger.element -> ready? -> pane
+//! watermark or tick moves -> windows that wait for it -> ready? -> pane      expired? -> last pane, forgotten
+//! ```
+//! The order of things is that of Apache Beam's `ReduceFnRunner`: the records of a bundle enter whole, then each window
+//! that they touched is asked once. A pane is early before its window has ended, on time once after that if a record came
+//! in time, and late ever after.
+//!
+//! Invariants
+//! - The panes of a key and window are `early* on_time? late*`, and their indexes count from 0.
+//! - Discarding panes add up to the accumulating one; a retraction says just what the pane before said.
+//! - Rows do not depend on panes: what a window counted is in its row when the window is forgotten, at the latest.
+//! - What is due at once comes out by (window end, window start, key), so that nothing depends on how records were cut.
+//!
+//! Rows of windows that do not merge are written whenever a pane comes out; rows of sessions when the session can change
+//! no more, since until then it may become another.
+//!
+//! Limits: `Panes::open_max` windows of keys. Memory: about 250 bytes a window of three columns, and its key once.
+//! Not here: lateness of single records, the watermark (`engine`).
 
+mod index;
+mod kept;
+mod open;
+mod state;
 mod trigger;
+mod value;
+
+use crate::engine::Sink;
+use crate::policy::{Accumulation, Emission, Panes as Rules, Spec, TimestampCombiner, Touching, Windowing};
+use crate::time::{EventTime, TimeDelta};
+use crate::window::{self, Window};
+use crate::wire::panes::{Pane, Panes as Given, Timing};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use index::Index;
+use open::{NO_TICK, Open, Owed, Said};
+use trigger::{Now, Program};
+use value::Shape;
 
 pub use trigger::may_lose_data;
+pub(crate) use value::Values;
+
+/// The open windows of one lane.
+pub(crate) struct Panes {
+    windowing: Windowing,
+    rules: Rules,
+    lateness: TimeDelta,
+    touching: Option<Touching>,
+    shape: Shape,
+    program: Program,
+    index: Index,
+    /// Windows whose trigger has finished and that have not expired: they expire in this order.
+    closed: BTreeSet<(Window, u32)>,
+    watermark: EventTime,
+    clock: i64,
+    given: Given,
+    /// Windows that the bundle at hand touched.
+    touched: Vec<u32>,
+    /// Scratch.
+    windows: Vec<Window>,
+    /// Scratch.
+    slots: Vec<u32>,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// At least one window took it.
+    Counted,
+    /// Every window refused it: expired, or its trigger had finished.
+    Refused,
+    /// No window holds its time.
+    Nowhere,
+    /// No room for another window.
+    NoRoom,
+}
+
+/// One record on its way into windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Element<'a> {
+    /// Id of its key.
+    pub key: u32,
+    pub time: EventTime,
+    /// Its own session gap, where it has one.
+    pub gap: Option<TimeDelta>,
+    pub values: Values<'a>,
+}
+
+impl Panes {
+    pub(crate) fn new(spec: &Spec) -> Option<Self> {
+        let rules = spec.panes.clone()?;
+        let touching = match spec.window {
+            Windowing::Session { touching, .. } => Some(touching),
+            _ => None,
+        };
+        let shape = Shape::new(spec);
+        let (columns, kept) = shape.sizes();
+        Some(Self {
+            program: Program::new(&rules.trigger, touching.is_some()),
+            windowing: spec.window.clone(),
+            lateness: spec.late.allowed_lateness,
+            touching,
+            shape,
+            rules,
+            index: Index::default(),
+            closed: BTreeSet::new(),
+            watermark: EventTime::MIN,
+            clock: 0,
+            given: Given { columns, kept, ..Given::default() },
+            touched: Vec::new(),
+            windows: Vec::new(),
+            slots: Vec::new(),
+        })
+    }
+
+    /// Windows that hold on to a key.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len() + self.closed.len()
+    }
+
+    /// Whether a frame's records are one bundle.
+    pub(crate) fn bundles_frames(&self) -> bool {
+        self.rules.bundle == crate::policy::Bundle::Frame
+    }
+
+    /// The panes since this was last asked.
+    pub(crate) fn take(&mut self) -> Given {
+        let Given { columns, kept, .. } = self.given;
+        core::mem::replace(&mut self.given, Given { columns, kept, ..Given::default() })
+    }
+
+    /// Gives every key another id.
+    pub(crate) fn rekey(&mut self, mut id: impl FnMut(u32) -> u32) {
+        let closed = core::mem::take(&mut self.closed);
+        self.closed = closed.into_iter().map(|(window, key)| (window, id(key))).collect();
+        self.index.rekey(id);
+    }
+
+    fn now(&self, window: &Window) -> Now {
+        Now { watermark: self.watermark, clock: self.clock, end: window.end }
+    }
+
+    fn expired(&self, window: &Window) -> bool {
+        window.expiry(self.lateness) <= self.watermark
+    }
+
+    /// The watermark has come to `w`.
+    #[inline]
+    pub(crate) fn advance(&mut self, w: EventTime, sink: &mut Sink<'_>) {
+        if w > self.watermark {
+            self.watermark = w;
+            if self.index.is_due(w) || !self.closed.is_empty() {
+                self.watermark_moved(sink);
+            }
+        }
+    }
+
+    fn watermark_moved(&mut self, sink: &mut Sink<'_>) {
+        let mut due = core::mem::take(&mut self.slots);
+        due.clear();
+        self.index.take_due_unsorted(self.watermark, &mut due);
+        self.sort(&mut due, sink);
+        for slot in &due {
+            let window = self.index.get(*slot).window;
+            if self.expired(&window) {
+                self.expire(*slot, sink);
+            } else {
+                self.ask(*slot, sink);
+            }
+        }
+        self.slots = due;
+        while let Some((window, _)) = self.closed.first() {
+            if !self.expired(window) {
+                break;
+            }
+            self.closed.pop_first();
+        }
+    }
+
+    /// The clock has come to `at`.
+    pub(crate) fn tick(&mut self, at: i64, sink: &mut Sink<'_>) {
+        self.clock = self.clock.max(at);
+        let mut due = core::mem::take(&mut self.slots);
+        due.clear();
+        self.index.take_due_ticks_unsorted(self.clock, &mut due);
+        self.sort(&mut due, sink);
+        due.iter().for_each(|slot| self.ask(*slot, sink));
+        self.slots = due;
+    }
+
+    fn sort(&self, slots: &mut [u32], sink: &Sink<'_>) {
+        let by = |slot: &u32| {
+            let open = self.index.get(*slot);
+            (open.window, sink.key(open.key))
+        };
+        slots.sort_unstable_by(|a, b| by(a).cmp(&by(b)));
+    }
+
+    /// One record, which is a bundle of its own.
+    pub(crate) fn element(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
+        let fate = if self.touching.is_some() { self.into_session(e, sink) } else { self.into_windows(e, sink) };
+        self.bundle_ends(sink);
+        fate
+    }
+
+    /// Records that enter whole before any trigger is asked.
+    pub(crate) fn bundle(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<Fate> {
+        let fates = if self.touching.is_some() {
+            self.into_sessions(elements, sink)
+        } else {
+            elements.iter().map(|e| self.into_windows(e, sink)).collect()
+        };
+        self.bundle_ends(sink);
+        fates
+    }
+
+    fn bundle_ends(&mut self, sink: &mut Sink<'_>) {
+        let mut touched = core::mem::take(&mut self.touched);
+        if touched.len() > 1 {
+            touched.sort_unstable();
+            touched.dedup();
+            self.sort(&mut touched, sink);
+        }
+        touched.iter().for_each(|slot| self.ask(*slot, sink));
+        touched.clear();
+        self.touched = touched;
+    }
+
+    fn into_windows(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
+        let mut windows = core::mem::take(&mut self.windows);
+        window::assign(&self.windowing, e.time, &mut windows);
+        let mut fate = if windows.is_empty() { Fate::Nowhere } else { Fate::Refused };
+        for window in &windows {
+            if self.refuses(e.key, window, sink) {
+                continue;
+            }
+            let slot = match self.index.find(e.key, window) {
+                Some(slot) => slot,
+                None => match self.open_window(e.key, *window) {
+                    Some(slot) => slot,
+                    None => {
+                        // Later windows of this record would find no room either; those before have it.
+                        fate = if fate == Fate::Counted { fate } else { Fate::NoRoom };
+                        break;
+                    }
+                },
+            };
+            fate = Fate::Counted;
+            self.add(slot, e);
+        }
+        self.windows = windows;
+        fate
+    }
+
+    /// Counts the refusal of one record by one window.
+    fn refuses(&mut self, key: u32, window: &Window, sink: &mut Sink<'_>) -> bool {
+        if self.expired(window) {
+            self.given.expired += 1;
+        } else if !self.closed.is_empty() && self.closed.contains(&(*window, key)) {
+            self.given.closed += 1;
+        } else {
+            return false;
+        }
+        sink.refused.push(*window);
+        true
+    }
+
+    fn open_window(&mut self, key: u32, window: Window) -> Option<u32> {
+        if self.index.len() >= self.rules.open_max as usize {
+            return None;
+        }
+        let slot = self.index.insert(Open {
+            key,
+            window,
+            trigger: self.program.fresh(),
+            fresh: self.shape.blank(),
+            base: None,
+            new: 0,
+            stamp: None,
+            hold: false,
+            said: None,
+            owed: Vec::new(),
+            event_timer: None,
+            clock_timer: NO_TICK,
+        });
+        self.wake(slot);
+        Some(slot)
+    }
+
+    /// Waits for the next instant at which the window may have something to say.
+    fn wake(&mut self, slot: u32) {
+        let open = self.index.get(slot);
+        let window = open.window;
+        let at = if self.watermark < window.end {
+            self.program.event_due(&open.trigger).map_or(window.end, |due| due.min(window.end))
+        } else {
+            window.expiry(self.lateness)
+        };
+        let tick = self.program.clock_due(&open.trigger);
+        self.index.wake_at(slot, at);
+        if let Some(tick) = tick {
+            self.index.wake_at_tick(slot, tick);
+        }
+    }
+
+    fn add(&mut self, slot: u32, e: &Element<'_>) {
+        let open = self.index.get_mut(slot);
+        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
+        self.shape.add(&mut open.fresh, e.time, e.values);
+        open.new = open.new.saturating_add(1);
+        open.hold |= self.watermark < open.window.end;
+        if e.time >= self.watermark {
+            let stamp = open.stamp.unwrap_or(e.time);
+            open.stamp = Some(match self.rules.timestamp {
+                TimestampCombiner::Latest => stamp.max(e.time),
+                _ => stamp.min(e.time),
+            });
+        }
+        self.program.element(&mut open.trigger, &now, e.time);
+        if self.program.waits() {
+            self.wake(slot);
+        }
+        self.touched.push(slot);
+    }
+
+    fn interval(&self, e: &Element<'_>) -> Window {
+        let Windowing::Session { gap, .. } = &self.windowing else { unreachable!("only sessions have gaps") };
+        Window { start: e.time, end: e.time + e.gap.unwrap_or(*gap) }
+    }
+
+    fn into_session(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
+        let own = self.interval(e);
+        let (hull, mut parts) = self.joined(e.key, own);
+        let fate = match self.session(e.key, hull, &mut parts, sink) {
+            Ok(slot) => {
+                self.add(slot, e);
+                Fate::Counted
+            }
+            Err(fate) => fate,
+        };
+        parts.clear();
+        self.slots = parts;
+        fate
+    }
+
+    /// What an interval becomes together with the sessions it joins, and these.
+    fn joined(&mut self, key: u32, own: Window) -> (Window, Vec<u32>) {
+        let touching = self.touching.expect("only sessions join");
+        let mut parts = core::mem::take(&mut self.slots);
+        self.index.joining(key, own.start, own.end, |w| w.joins(&own, touching), &mut parts);
+        let hull = parts.iter().fold(own, |hull, slot| hull.hull(&self.index.get(*slot).window));
+        (hull, parts)
+    }
+
+    /// The session with these bounds, made of its parts; or why there is none.
+    fn session(&mut self, key: u32, hull: Window, parts: &mut [u32], sink: &mut Sink<'_>) -> Result<u32, Fate> {
+        match parts {
+            [] if self.refuses(key, &hull, sink) => Err(Fate::Refused),
+            [] => self.open_window(key, hull).ok_or(Fate::NoRoom),
+            [one] if self.index.get(*one).window == hull => Ok(*one),
+            _ => Ok(self.merge(hull, parts)),
+        }
+    }
+
+    fn merge(&mut self, hull: Window, parts: &mut [u32]) -> u32 {
+        // In the order of time, so that what is kept in order does not depend on who came first.
+        parts.sort_unstable_by_key(|slot| self.index.get(*slot).window);
+        let now = self.now(&hull);
+        let states: Vec<&trigger::State> = parts.iter().map(|slot| &self.index.get(*slot).trigger).collect();
+        let state = self.program.merge(&states, &now);
+        let first = parts[0];
+        let kept =
+            parts.iter().find(|slot| self.index.get(**slot).window == hull).map(|slot| self.index.get(*slot).said);
+        for slot in &parts[1..] {
+            let part = self.index.remove(*slot);
+            let whole = self.index.get_mut(first);
+            self.shape.merge(&mut whole.fresh, &part.fresh);
+            whole.base = match (whole.base.take(), part.base) {
+                (Some(mut a), Some(b)) => {
+                    self.shape.merge(&mut a, &b);
+                    Some(a)
+                }
+                (a, b) => a.or(b),
+            };
+            whole.new = whole.new.saturating_add(part.new);
+            whole.stamp = match (whole.stamp, part.stamp) {
+                (Some(a), Some(b)) if self.rules.timestamp == TimestampCombiner::Latest => Some(a.max(b)),
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            whole.hold |= part.hold;
+            whole.owed.extend(part.owed);
+        }
+        self.index.rename(first, hull);
+        let whole = self.index.get_mut(first);
+        whole.trigger = state;
+        // With other bounds it is another window, of which nothing has been said.
+        whole.said = kept.flatten();
+        self.wake(first);
+        first
+    }
+
+    /// A bundle of sessions: all bounds are merged before any record enters.
+    fn into_sessions(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<Fate> {
+        let touching = self.touching.expect("only sessions merge");
+        let mut hulls: Vec<(u32, Window, Vec<u32>)> = Vec::new();
+        for e in elements {
+            let (mut hull, parts) = self.joined(e.key, self.interval(e));
+            let mut parts = parts.clone();
+            // What it joins may join others; they are looked at until none does.
+            while let Some(i) = hulls.iter().position(|(key, w, _)| *key == e.key && w.joins(&hull, touching)) {
+                let (_, other, slots) = hulls.swap_remove(i);
+                hull = hull.hull(&other);
+                parts.extend(slots);
+            }
+            parts.sort_unstable();
+            parts.dedup();
+            hulls.push((e.key, hull, parts));
+        }
+        let mut sessions: Vec<(u32, Window, Option<u32>)> = Vec::new();
+        let mut fates = Vec::with_capacity(elements.len());
+        for e in elements {
+            let own = self.interval(e);
+            let known = sessions.iter().find(|(key, w, _)| *key == e.key && w.joins(&own, touching)).copied();
+            let slot = match known {
+                Some((_, hull, None)) => {
+                    // The first of them counted one refusal; each record counts its own.
+                    fates.push(if self.refuses(e.key, &hull, sink) { Fate::Refused } else { Fate::NoRoom });
+                    continue;
+                }
+                Some((_, _, Some(slot))) => slot,
+                None => {
+                    let i = hulls.iter().position(|(key, w, _)| *key == e.key && w.joins(&own, touching));
+                    let (key, hull, mut parts) = hulls.swap_remove(i.expect("each record is in a hull"));
+                    match self.session(key, hull, &mut parts, sink) {
+                        Ok(slot) => {
+                            sessions.push((key, hull, Some(slot)));
+                            slot
+                        }
+                        Err(fate) => {
+                            sessions.push((key, hull, None));
+                            fates.push(fate);
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.add(slot, e);
+            fates.push(Fate::Counted);
+        }
+        fates
+    }
+
+    /// Gives out a pane if the window's trigger is ready.
+    fn ask(&mut self, slot: u32, sink: &mut Sink<'_>) {
+        let open = self.index.get_mut(slot);
+        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
+        if self.program.ready(&open.trigger, &now) {
+            self.program.fired(&mut open.trigger, &now);
+            let closed = open.trigger.closed();
+            self.speak(slot, closed, sink);
+            if closed {
+                let open = self.forget(slot, sink);
+                self.closed.insert((open.window, open.key));
+                return;
+            }
+        }
+        self.wake(slot);
+    }
+
+    fn expire(&mut self, slot: u32, sink: &mut Sink<'_>) {
+        let open = self.index.get_mut(slot);
+        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
+        if self.rules.flush_on_expiry || self.program.ready(&open.trigger, &now) {
+            self.speak(slot, true, sink);
+        }
+        self.forget(slot, sink);
+    }
+
+    /// The window can change no more: its row is complete.
+    fn forget(&mut self, slot: u32, sink: &mut Sink<'_>) -> Open {
+        let mut open = self.index.remove(slot);
+        if self.touching.is_some() {
+            if let Some(base) = &open.base {
+                self.shape.merge(&mut open.fresh, base);
+            }
+            sink.row(open.window, open.key, &open.fresh.columns());
+        } else if open.new > 0 {
+            sink.row(open.window, open.key, &open.fresh.columns());
+        }
+        open
+    }
+
+    /// Gives out a pane, unless it is empty and the policy wants none.
+    fn speak(&mut self, slot: u32, last: bool, sink: &mut Sink<'_>) {
+        let open = self.index.get_mut(slot);
+        let window = open.window;
+        let timing = match open.said.map_or(Timing::Early, |said| said.timing) {
+            Timing::Early if self.watermark < window.end => Timing::Early,
+            Timing::Early if open.hold => Timing::OnTime,
+            _ => Timing::Late,
+        };
+        let wanted = open.new > 0
+            || (timing == Timing::OnTime && self.rules.on_time == Emission::Always)
+            || (last && self.rules.closing == Emission::Always);
+        if !wanted {
+            return;
+        }
+        let first = open.said.is_none();
+        let settled = open.said.and_then(|said| said.settled);
+        let said = Said {
+            timing,
+            index: open.said.map_or(0, |said| said.index.saturating_add(1)),
+            settled: (timing != Timing::Early).then(|| settled.map_or(0, |i| i.saturating_add(1))),
+        };
+        open.said = Some(said);
+        open.hold &= timing == Timing::Early;
+        let stamp = open.stamp.take().map(|stamp| match self.rules.timestamp {
+            TimestampCombiner::EndOfWindow => window.last() + self.rules.timestamp_shift,
+            _ => stamp + self.rules.timestamp_shift,
+        });
+        let timestamp = stamp.unwrap_or(window.last());
+        let keeps_base = self.touching.is_some() || self.rules.accumulation != Accumulation::Discarding;
+        let new = core::mem::take(&mut open.new);
+        let key = open.key;
+        if self.touching.is_none() && new > 0 {
+            sink.row(window, key, &open.fresh.columns());
+        }
+        let delta = (self.rules.accumulation == Accumulation::Discarding).then(|| open.fresh.clone());
+        if keeps_base {
+            match &mut open.base {
+                Some(base) => self.shape.merge(base, &open.fresh),
+                None => open.base = Some(open.fresh.clone()),
+            }
+        }
+        self.shape.clear(&mut open.fresh);
+        let value = delta.or_else(|| open.base.clone()).expect("a pane has what is new or what is all");
+        let owed = core::mem::take(&mut open.owed);
+        let watermark = Some(self.watermark).filter(|w| *w != EventTime::MIN);
+        let pane = |window, said: Said, value: &value::Value| Pane {
+            key: sink.key(key).to_vec(),
+            window,
+            timing: said.timing,
+            first,
+            last,
+            retraction: false,
+            index: said.index,
+            settled_index: said.settled,
+            timestamp,
+            watermark,
+            columns: value.columns(),
+            kept: value.kept(),
+        };
+        self.given.panes.push(pane(window, said, &value));
+        for owed in owed {
+            let Owed { window, said, first, timestamp, value } = owed;
+            let taken_back = Pane { first, last: false, retraction: true, timestamp, ..pane(window, said, &value) };
+            self.given.panes.push(taken_back);
+        }
+        if self.rules.accumulation == Accumulation::Retracting {
+            let open = self.index.get_mut(slot);
+            open.owed.push(Owed { window, said, first, timestamp, value });
+        }
+    }
+
+    /// Gives the rows of all windows that are still open, as far as they have come, and forgets them.
+    pub(crate) fn drain(&mut self, sink: &mut Sink<'_>) {
+        let mut all: Vec<u32> = self.index.slots_unsorted().collect();
+        self.sort(&mut all, sink);
+        for slot in all {
+            self.forget(slot, sink);
+        }
+    }
+
+    /// Windows that are open or whose trigger has finished: key, window, whether it has, whether contents are kept.
+    pub(crate) fn held_unsorted(&self) -> impl Iterator<Item = (u32, Window, bool, bool)> {
+        let open = self.index.iter_unsorted().map(|o| (o.key, o.window, false, o.new > 0 || self.accumulates(o)));
+        open.chain(self.closed.iter().map(|(window, key)| (*key, *window, true, false)))
+    }
+
+    fn accumulates(&self, open: &Open) -> bool {
+        self.rules.accumulation != Accumulation::Discarding && open.base.is_some()
+    }
+}

@@ -97,7 +97,19 @@ fn policy() -> impl Strategy<Value = Policy> {
     });
     ("[A-Za-z][A-Za-z0-9_-]{0,63}", input(), window, watermark(), late(), measures(), limits).prop_map(
         |(policy, input, window, watermark, late, measures, limits)| {
-            let spec = Spec { v: 1, policy, input, window, watermark, late, measures, limits };
+            let spec = Spec {
+                v: 1,
+                policy,
+                input,
+                window,
+                watermark,
+                late,
+                measures,
+                derived: Vec::new(),
+                kept: Vec::new(),
+                panes: None,
+                limits,
+            };
             Policy::new(spec).expect("only policies are made here")
         },
     )

@@ -275,7 +275,7 @@ fn spread(key: u32) -> usize {
 fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
     let next = match op {
         _ if *held == NONE => Some(v),
-_ if *held < LEAST => return false,
+        _ if *held < LEAST => return false,
         Op::Count | Op::Sum | Op::Squares => held.checked_add(v),
         Op::Min => Some(v.min(*held)),
         Op::Max => Some(v.max(*held)),

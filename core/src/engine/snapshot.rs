@@ -54,6 +54,9 @@ impl Engine {
         out.extend_from_slice(self.policy().digest());
         self.tracker.write(out);
         self.write(out, |_, _| true);
+        if let Some(panes) = &self.panes {
+            panes.write(|key| self.keys.text(key), out);
+        }
         let len = (out.len() - at) as u32;
         let sum = crc32fast::hash(&out[at + HEADER..]);
         out[at + 8..at + 12].copy_from_slice(&len.to_le_bytes());
@@ -84,6 +87,10 @@ impl Engine {
         // The tracker's two times stand in the effects that follow its estimator.
         let mut tracker = Tracker::read(&policy.spec().watermark, &mut c)?;
         let rest = c.take(c.left())?;
+        let (rest, state) = match effects::length(rest) {
+            Some(len) if policy.spec().panes.is_some() && len <= rest.len() => rest.split_at(len),
+            _ => (rest, &[][..]),
+        };
         let e = effects::decode(rest)?;
         tracker.set(e.progress.watermark.unwrap_or(EventTime::MIN), e.progress.arrival);
         if e.measures != policy.spec().measures.len() {
@@ -103,6 +110,16 @@ impl Engine {
                 let key = engine.keys.intern(text.key());
                 engine.pending.merge(at, key, &row.values);
             }
+        }
+        if let Some(panes) = &mut engine.panes {
+            let mut c = Cursor::new(state, "snapshot's windows");
+            let mut key = |bytes: &[u8]| {
+                text.clear();
+                text.extend(bytes);
+                engine.keys.intern(text.key())
+            };
+            panes.read(engine.tracker.watermark(), &mut key, &mut c)?;
+            c.end()?;
         }
         Ok(engine)
     }

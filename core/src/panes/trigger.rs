@@ -153,6 +153,11 @@ impl Program {
         self.nodes[at].to = self.nodes.len();
     }
 
+    /// Whether records may give it something to wait for beside the window's end.
+    pub(crate) fn waits(&self) -> bool {
+        self.nodes.iter().any(|n| matches!(n.kind, Kind::Delay { .. } | Kind::EventPeriod(_)))
+    }
+
     /// The state of a window that has seen nothing.
     pub(crate) fn fresh(&self) -> State {
         State { finished: 0, leaves: self.blank() }

@@ -254,6 +254,12 @@ pub(crate) fn take_account(c: &mut Cursor<'_>) -> Result<Account, WireError> {
     Ok(a)
 }
 
+/// How long effects say they are, that begin these bytes.
+pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
+    let len = bytes.get(MAGIC.len()..MAGIC.len() + 4)?;
+    Some(u32::from_le_bytes(len.try_into().ok()?) as usize)
+}
+
 /// Reads effects that may be hostile.
 pub fn decode(bytes: &[u8]) -> Result<Effects, WireError> {
     let mut c = Cursor::new(bytes, "effects");

@@ -135,7 +135,7 @@ pub fn encode(p: &Panes, out: &mut Vec<u8>) {
         let flags = [pane.first, pane.last, pane.retraction].into_iter().enumerate();
         out.push(flags.fold(pane.timing as u8, |all, (i, on)| all | u8::from(on) << (i + 2)));
         put_u64(out, pane.index);
-        put_u64(out, pane.settled_index.map_or(0, |i| i + 1));
+        put_u64(out, pane.settled_index.map_or(0, |i| i.saturating_add(1)));
         put_i64(out, pane.timestamp.as_millis());
         put_i64(out, pane.watermark.unwrap_or(EventTime::MIN).as_millis());
         for v in &pane.columns {

@@ -1,0 +1,59 @@
+//! Rows of windows that overlap: a record counts in each window that holds it.
+//!
+//! Not here: which windows those are (`window`), windows that wait for triggers (`panes`).
+
+use super::Engine;
+use crate::policy::{LateBy, LateTo};
+use crate::time::{ArrivalTime, EventTime};
+use crate::window::{self, Window};
+use crate::wire::effects::Table;
+
+impl Engine {
+    /// A record that may belong to several windows, or to none. It is late when every one of them refuses it.
+    pub(super) fn judge_many<'b>(
+        &mut self,
+        t: EventTime,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+        believed: bool,
+        raw: impl FnOnce() -> (&'b [u8], usize),
+    ) {
+        let spec = self.policy.spec();
+        let watermark = self.tracker.watermark();
+        window::assign(&spec.window, t, &mut self.windows);
+        if self.windows.is_empty() {
+            self.account.filtered += 1;
+            return;
+        }
+        let refused = |w: &Window| match spec.late.by {
+            LateBy::Record => t < watermark,
+            LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
+        };
+        // They come in the order in which they close: those that refuse it are the first.
+        let late = self.windows.partition_point(refused);
+        let accepted = spec.late.to == LateTo::Accept;
+        if late < self.windows.len() || accepted {
+            self.account.counted += 1;
+            self.account.late_accepted += u64::from(late == self.windows.len());
+            self.account.future_counted += u64::from(!believed);
+            self.event = self.event.max(Some(t));
+        } else {
+            self.account.late += 1;
+            self.account.late_dropped += u64::from(spec.late.to == LateTo::Drop);
+            if spec.late.to == LateTo::DeadLetters {
+                let (buf, from) = raw();
+                return self.bury_late(&buf[from..], ordinal, arrival);
+            }
+        }
+        let key = self.keys.intern(self.decoder.key());
+        for (i, window) in self.windows.iter().enumerate() {
+            let table = match spec.late.to {
+                _ if i >= late || accepted => Table::Main,
+                LateTo::Table => Table::Late { day: arrival.map(ArrivalTime::day) },
+                _ => continue,
+            };
+            let at = self.pending.place(*window, table);
+            self.pending.add(at, key, self.decoder.values());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Records on their way into windows that wait for triggers.
+//!
+//! ```text
+//! record -> watermark (windows that it ends give out their panes) -> late by itself? -> windows -> counted, late, ...
+//! ```
+//! Not here: what the windows do with it (`panes`).
+
+use super::{Belief, Engine};
+use crate::account::Reason;
+use crate::decode::Fault;
+use crate::engine::keys::Keys;
+use crate::engine::pending::Pending;
+use crate::json::Framing;
+use crate::panes::{Element, Fate, Values};
+use crate::policy::{LateBy, LateTo};
+use crate::time::{ArrivalTime, EventTime, TimeDelta};
+use crate::window::{self, Window};
+use crate::wire::effects::Table;
+use crate::wire::frame::Frame;
+use crate::wire::panes::{self as wire, Panes as Given};
+use alloc::vec::Vec;
+
+/// A window of a key, as tests of a policy see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Canonical JSON array of the key's values.
+    pub key: Vec<u8>,
+    /// The window.
+    pub window: Window,
+    /// Whether its trigger has finished.
+    pub closed: bool,
+    /// Whether contents are kept.
+    pub content: bool,
+}
+
+/// Where windows put what they give out beside panes.
+pub(crate) struct Sink<'a> {
+    keys: &'a Keys,
+    pending: &'a mut Pending,
+    /// The windows that refused the record at hand.
+    pub refused: &'a mut Vec<Window>,
+}
+
+impl Sink<'_> {
+    /// A key's text.
+    pub(crate) fn key(&self, id: u32) -> &[u8] {
+        self.keys.text(id)
+    }
+
+    /// Adds to a window's row.
+    pub(crate) fn row(&mut self, window: Window, key: u32, columns: &[Option<i128>]) {
+        let at = self.pending.place(window, Table::Main);
+        self.pending.merge(at, key, columns);
+    }
+}
+
+/// A record of a bundle.
+struct Owned {
+    key: u32,
+    time: EventTime,
+    gap: Option<TimeDelta>,
+    columns: Vec<Option<i64>>,
+    kept: Vec<Option<Vec<u8>>>,
+    believed: bool,
+    ordinal: u64,
+    arrival: Option<ArrivalTime>,
+    from: usize,
+    to: usize,
+}
+
+macro_rules! with_panes {
+    ($engine:ident, |$panes:ident, $sink:ident| $do:expr) => {
+        if let Some($panes) = &mut $engine.panes {
+            let $sink = &mut Sink { keys: &$engine.keys, pending: &mut $engine.pending, refused: &mut $engine.windows };
+            $do
+        }
+    };
+}
+
+impl Engine {
+    /// Appends the panes given out since this or a flush was last called, and forgets them (`wire::panes`).
+    pub fn panes(&mut self, out: &mut Vec<u8>) {
+        let given = match &mut self.panes {
+            Some(panes) => panes.take(),
+            None => Given {
+                columns: self.policy.spec().measures.len(),
+                kept: self.policy.spec().kept.len(),
+                ..Given::default()
+            },
+        };
+        wire::encode(&given, out);
+    }
+
+    /// Windows that are open or whose trigger has finished, by key and window.
+    pub fn held(&self) -> Vec<Held> {
+        let mut held: Vec<Held> = Vec::new();
+        if let Some(panes) = &self.panes {
+            held.extend(panes.held_unsorted().map(|(key, window, closed, content)| Held {
+                key: self.keys.text(key).to_vec(),
+                window,
+                closed,
+                content,
+            }));
+        }
+        held.sort_by(|a, b| (&a.key, a.window, a.closed).cmp(&(&b.key, b.window, b.closed)));
+        held
+    }
+
+    pub(super) fn bundles_frames(&self) -> bool {
+        self.panes.as_ref().is_some_and(|panes| panes.bundles_frames())
+    }
+
+    pub(super) fn advance_panes(&mut self) {
+        let watermark = self.tracker.watermark();
+        with_panes!(self, |panes, sink| panes.advance(watermark, sink));
+    }
+
+    pub(super) fn tick(&mut self, at: ArrivalTime) {
+        with_panes!(self, |panes, sink| panes.tick(at.as_millis(), sink));
+    }
+
+    pub(super) fn drain_panes(&mut self) {
+        with_panes!(self, |panes, sink| panes.drain(sink));
+    }
+
+    pub(super) fn forget_panes(&mut self) {
+        if let Some(panes) = &mut self.panes {
+            panes.take();
+        }
+    }
+
+    /// Judges one record, which is a bundle of its own.
+    pub(super) fn judge_panes<'b>(
+        &mut self,
+        t: EventTime,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+        believed: bool,
+        raw: impl FnOnce() -> (&'b [u8], usize),
+    ) {
+        self.advance_panes();
+        let key = self.keys.intern(self.decoder.key());
+        self.windows.clear();
+        let fate = if self.late_by_itself(t) {
+            self.windows_of(t);
+            Fate::Refused
+        } else {
+            let mut fate = Fate::Nowhere;
+            let decoder = &self.decoder;
+            let values = Values { columns: decoder.values(), kept: decoder.kept() };
+            let element = Element { key, time: t, gap: decoder.gap(), values };
+            with_panes!(self, |panes, sink| fate = panes.element(&element, sink));
+            fate
+        };
+        self.settle(fate, believed, t);
+        if !self.windows.is_empty() && self.policy.spec().late.to == LateTo::Table {
+            for window in core::mem::take(&mut self.windows) {
+                let at = self.pending.place(window, Table::Late { day: arrival.map(ArrivalTime::day) });
+                self.pending.add(at, key, self.decoder.values());
+            }
+        }
+        self.bury_refused(fate, ordinal, arrival, raw);
+    }
+
+    /// Judges the records of a frame, which enter whole.
+    pub(super) fn bundle(&mut self, buf: &[u8], f: &Frame) {
+        let (mut at, mut ordinal) = (f.from, f.ordinal);
+        let mut all: Vec<Owned> = Vec::new();
+        while at < f.to {
+            match self.decoder.decode(buf, at, f.to, Framing::Line, f.arrival) {
+                Ok(event) => {
+                    self.account.read += 1;
+                    let (from, to) = (super::at_line(buf, f, event.next), event.next);
+                    at = to;
+                    let (time, believed) = match self.believe(&event) {
+                        Belief::Yes(t) => (t, true),
+                        Belief::No(t) => (t, false),
+                        Belief::Quarantined => {
+                            self.quarantine(&buf[from..to], ordinal, event.arrival);
+                            ordinal += 1;
+                            continue;
+                        }
+                    };
+                    all.push(Owned {
+                        key: self.keys.intern(self.decoder.key()),
+                        time,
+                        gap: self.decoder.gap(),
+                        columns: self.decoder.values().to_vec(),
+                        kept: self.decoder.kept().to_vec(),
+                        believed,
+                        ordinal,
+                        arrival: event.arrival,
+                        from,
+                        to,
+                    });
+                }
+                Err(fault) => at = self.reject_line(fault, buf, at, f, ordinal),
+            }
+            ordinal += 1;
+        }
+        self.advance_panes();
+        let (late, timely): (Vec<Owned>, Vec<Owned>) = all.into_iter().partition(|o| self.late_by_itself(o.time));
+        let elements: Vec<Element<'_>> = timely
+            .iter()
+            .map(|o| Element {
+                key: o.key,
+                time: o.time,
+                gap: o.gap,
+                values: Values { columns: &o.columns, kept: &o.kept },
+            })
+            .collect();
+        let mut fates = Vec::new();
+        self.windows.clear();
+        with_panes!(self, |panes, sink| fates = panes.bundle(&elements, sink));
+        let settled = timely.iter().zip(fates).chain(late.iter().map(|o| (o, Fate::Refused)));
+        for (o, fate) in settled {
+            self.settle(fate, o.believed, o.time);
+            if fate == Fate::Refused && self.policy.spec().late.to == LateTo::Table {
+                self.windows_of(o.time);
+                for window in core::mem::take(&mut self.windows) {
+                    let at = self.pending.place(window, Table::Late { day: o.arrival.map(ArrivalTime::day) });
+                    self.pending.add(at, o.key, &o.columns);
+                }
+            }
+            self.bury_refused(fate, o.ordinal, o.arrival, || (&buf[..o.to], o.from));
+        }
+    }
+
+    fn late_by_itself(&self, t: EventTime) -> bool {
+        self.policy.spec().late.by == LateBy::Record && t < self.tracker.watermark()
+    }
+
+    /// The windows that a record would have had, for the late table; a session of its own where windows merge.
+    fn windows_of(&mut self, t: EventTime) {
+        let windowing = &self.policy.spec().window;
+        window::assign(windowing, t, &mut self.windows);
+        if let crate::policy::Windowing::Session { gap, .. } = windowing {
+            self.windows.push(Window { start: t, end: t + self.decoder.gap().unwrap_or(*gap) });
+        }
+    }
+
+    fn settle(&mut self, fate: Fate, believed: bool, t: EventTime) {
+        match fate {
+            Fate::Counted => {
+                self.account.counted += 1;
+                self.account.future_counted += u64::from(!believed);
+                self.event = self.event.max(Some(t));
+            }
+            Fate::Refused => {
+                self.account.late += 1;
+                self.account.late_dropped += u64::from(self.policy.spec().late.to == LateTo::Drop);
+            }
+            Fate::Nowhere => self.account.filtered += 1,
+            Fate::NoRoom => self.account.reject(Reason::NoRoom),
+        }
+    }
+
+    fn bury_refused<'b>(
+        &mut self,
+        fate: Fate,
+        ordinal: u64,
+        arrival: Option<ArrivalTime>,
+        raw: impl FnOnce() -> (&'b [u8], usize),
+    ) {
+        let reason = match fate {
+            Fate::Refused if self.policy.spec().late.to == LateTo::DeadLetters => Reason::Late,
+            Fate::NoRoom => Reason::NoRoom,
+            _ => return,
+        };
+        let (buf, from) = raw();
+        let raw = buf[from..].trim_ascii_end();
+        self.bury(Fault { reason, field: None, at: 0 }, raw, raw.len(), 0, ordinal, arrival);
+    }
+}

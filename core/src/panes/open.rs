@@ -1,0 +1,61 @@
+//! One window of one key that is open: its trigger's state, its contents, and what was said of it.
+//!
+//! Invariants
+//! - `base` is there exactly where something needs all that came so far: panes that accumulate, sessions' rows.
+//! - `hold` is set while a pane that is on time is still due: a record came before the watermark passed the window's end.
+//! - `owed` are the panes that a retraction will take back; empty but under `Accumulation::Retracting`.
+//!
+//! Not here: which windows are open (`index`), when they are looked at (`panes`).
+
+use super::trigger;
+use super::value::Value;
+use crate::time::EventTime;
+use crate::window::Window;
+use crate::wire::panes::Timing;
+use alloc::vec::Vec;
+
+/// An open window.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// Id of its key.
+    pub key: u32,
+    pub window: Window,
+    pub trigger: trigger::State,
+    /// What came since the last pane.
+    pub fresh: Value,
+    /// What came before it.
+    pub base: Option<Value>,
+    /// Records since the last pane.
+    pub new: u64,
+    /// Combined time of those of them that were not behind the watermark.
+    pub stamp: Option<EventTime>,
+    pub hold: bool,
+    /// What the last pane was, since the window took these bounds.
+    pub said: Option<Said>,
+    pub owed: Vec<Owed>,
+    /// The watermark at which it is looked at next.
+    pub event_timer: Option<EventTime>,
+    /// The tick at which it is looked at next.
+    pub clock_timer: i64,
+}
+
+/// What the last pane of a window was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub timing: Timing,
+    pub index: u64,
+    pub settled: Option<u64>,
+}
+
+/// A pane that is to be taken back.
+#[derive(Clone, Debug)]
+pub(super) struct Owed {
+    pub window: Window,
+    pub said: Said,
+    pub first: bool,
+    pub timestamp: EventTime,
+    pub value: Value,
+}
+
+/// No tick is waited for.
+pub(super) const NO_TICK: i64 = i64::MAX;
