@@ -103,6 +103,9 @@ fn full() -> Spec {
             measure("longest", Op::Max, Some("watch.ms")),
             measure("apples", Op::Count, None),
         ],
+        derived: Vec::new(),
+        kept: Vec::new(),
+        panes: None,
         limits: Limits { record_bytes: 2_048, key_bytes: 512, dead_letter_bytes: 1_024 },
     }
 }

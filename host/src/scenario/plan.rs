@@ -269,6 +269,9 @@ fn policy(
     let measure =
         |op: Op| Measure { name: name(op).into(), op, field: (op != Op::Count).then(|| vec![String::from("v")]) };
     Policy::new(Spec {
+        derived: Vec::new(),
+        kept: Vec::new(),
+        panes: None,
         v: limits::CANONICAL_VERSION,
         policy: "scenario".into(),
         input: Input {

@@ -138,7 +138,9 @@ impl Run<'_> {
         let t = finite(element.t)?;
         if self.plan.lateness != Lateness::None {
             let spec = self.plan.policy.spec();
-            let window = window::assign(&spec.window, EventTime::from_millis(t));
+            let mut windows = Vec::new();
+            window::assign(&spec.window, EventTime::from_millis(t), &mut windows);
+            let window = windows[0];
             if let Some(w) = self.watermark.map(EventTime::from_millis) {
                 let expired = self.plan.lateness == Lateness::Some && window.end + spec.late.allowed_lateness <= w;
                 if window.end <= w && !expired {

@@ -95,6 +95,9 @@ fn policy() -> Policy {
             Measure { name: "least".into(), op: Op::Min, field: Some(field("n")) },
             Measure { name: "most".into(), op: Op::Max, field: Some(field("n")) },
         ],
+        derived: Vec::new(),
+        kept: Vec::new(),
+        panes: None,
         limits: Limits { record_bytes: 1_000, key_bytes: 100, dead_letter_bytes: 100 },
     })
     .expect("the self-test's policy follows the rules")

@@ -27,6 +27,9 @@ fn policy() -> Policy {
         },
         late: Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table },
         measures: vec![Measure { name: "events".into(), op: Op::Count, field: None }],
+        derived: Vec::new(),
+        kept: Vec::new(),
+        panes: None,
         limits: Limits { record_bytes: 1_000, key_bytes: 100, dead_letter_bytes: 100 },
     })
     .unwrap()
