@@ -346,8 +346,8 @@ impl Engine {
                 table == Table::Main && late.to != LateTo::Accept && window.end + late.allowed_lateness <= watermark
             }
         };
-        self.write(out, wanted);
-        self.pending.forget(wanted);
+        self.write(out, &wanted);
+        self.pending.forget(&wanted);
         self.forget_panes();
         self.account = Account::default();
         self.dead.clear();
@@ -370,7 +370,8 @@ impl Engine {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, wanted: impl Fn(&Window, Table) -> bool) {
+    #[inline(never)]
+    fn write(&self, out: &mut Vec<u8>, wanted: &dyn Fn(&Window, Table) -> bool) {
         let mut w = Writer::begin(out, self.policy.spec().measures.len(), self.progress(), &self.account);
         self.pending.write(&self.keys, &mut w, wanted);
         w.dead(self.dead.len());

@@ -21,6 +21,7 @@ pub mod decode;
 pub mod engine;
 pub mod json;
 pub mod lane;
+mod order;
 pub mod panes;
 pub mod policy;
 pub mod rows;

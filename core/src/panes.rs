@@ -17,6 +17,8 @@
 //! Rows of windows that do not merge are written whenever a pane comes out; rows of sessions when the session can change
 //! no more, since until then it may become another.
 //!
+//! - A window whose trigger has finished is remembered, empty, until it expires: it refuses records.
+//!
 //! Limits: `Panes::open_max` windows of keys. Memory: about 250 bytes a window of three columns, and its key once.
 //! Not here: lateness of single records, the watermark (`engine`).
 
@@ -28,11 +30,11 @@ mod trigger;
 mod value;
 
 use crate::engine::Sink;
+use crate::order;
 use crate::policy::{Accumulation, Emission, Panes as Rules, Spec, TimestampCombiner, Touching, Windowing};
 use crate::time::{EventTime, TimeDelta};
 use crate::window::{self, Window};
 use crate::wire::panes::{Pane, Panes as Given, Timing};
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use index::Index;
 use open::{NO_TICK, Open, Owed, Said};
@@ -51,8 +53,6 @@ pub(crate) struct Panes {
     shape: Shape,
     program: Program,
     index: Index,
-    /// Windows whose trigger has finished and that have not expired: they expire in this order.
-    closed: BTreeSet<(Window, u32)>,
     watermark: EventTime,
     clock: i64,
     given: Given,
@@ -105,7 +105,6 @@ impl Panes {
             shape,
             rules,
             index: Index::default(),
-            closed: BTreeSet::new(),
             watermark: EventTime::MIN,
             clock: 0,
             given: Given { columns, kept, ..Given::default() },
@@ -115,9 +114,9 @@ impl Panes {
         })
     }
 
-    /// Windows that hold on to a key.
+    /// Windows held.
     pub(crate) fn len(&self) -> usize {
-        self.index.len() + self.closed.len()
+        self.index.len()
     }
 
     /// Whether a frame's records are one bundle.
@@ -132,9 +131,7 @@ impl Panes {
     }
 
     /// Gives every key another id.
-    pub(crate) fn rekey(&mut self, mut id: impl FnMut(u32) -> u32) {
-        let closed = core::mem::take(&mut self.closed);
-        self.closed = closed.into_iter().map(|(window, key)| (window, id(key))).collect();
+    pub(crate) fn rekey(&mut self, id: impl FnMut(u32) -> u32) {
         self.index.rekey(id);
     }
 
@@ -151,7 +148,7 @@ impl Panes {
     pub(crate) fn advance(&mut self, w: EventTime, sink: &mut Sink<'_>) {
         if w > self.watermark {
             self.watermark = w;
-            if self.index.is_due(w) || !self.closed.is_empty() {
+            if self.index.is_due(w) {
                 self.watermark_moved(sink);
             }
         }
@@ -171,12 +168,6 @@ impl Panes {
             }
         }
         self.slots = due;
-        while let Some((window, _)) = self.closed.first() {
-            if !self.expired(window) {
-                break;
-            }
-            self.closed.pop_first();
-        }
     }
 
     /// The clock has come to `at`.
@@ -191,11 +182,13 @@ impl Panes {
     }
 
     fn sort(&self, slots: &mut [u32], sink: &Sink<'_>) {
-        let by = |slot: &u32| {
-            let open = self.index.get(*slot);
-            (open.window, sink.key(open.key))
-        };
-        slots.sort_unstable_by(|a, b| by(a).cmp(&by(b)));
+        if slots.len() > 1 {
+            let by = |slot| {
+                let open = self.index.get(slot);
+                (open.window, sink.key(open.key))
+            };
+            order::sort(slots, &mut |a, b| by(a).cmp(&by(b)));
+        }
     }
 
     /// One record, which is a bundle of its own.
@@ -219,9 +212,8 @@ impl Panes {
     fn bundle_ends(&mut self, sink: &mut Sink<'_>) {
         let mut touched = core::mem::take(&mut self.touched);
         if touched.len() > 1 {
-            touched.sort_unstable();
-            touched.dedup();
             self.sort(&mut touched, sink);
+            touched.dedup();
         }
         touched.iter().for_each(|slot| self.ask(*slot, sink));
         touched.clear();
@@ -233,10 +225,11 @@ impl Panes {
         window::assign(&self.windowing, e.time, &mut windows);
         let mut fate = if windows.is_empty() { Fate::Nowhere } else { Fate::Refused };
         for window in &windows {
-            if self.refuses(e.key, window, sink) {
+            let found = self.index.find(e.key, window);
+            if self.refuses(window, found, sink) {
                 continue;
             }
-            let slot = match self.index.find(e.key, window) {
+            let slot = match found {
                 Some(slot) => slot,
                 None => match self.open_window(e.key, *window) {
                     Some(slot) => slot,
@@ -254,11 +247,11 @@ impl Panes {
         fate
     }
 
-    /// Counts the refusal of one record by one window.
-    fn refuses(&mut self, key: u32, window: &Window, sink: &mut Sink<'_>) -> bool {
+    /// Counts the refusal of one record by one window, where it is refused.
+    fn refuses(&mut self, window: &Window, found: Option<u32>, sink: &mut Sink<'_>) -> bool {
         if self.expired(window) {
             self.given.expired += 1;
-        } else if !self.closed.is_empty() && self.closed.contains(&(*window, key)) {
+        } else if found.is_some_and(|slot| self.index.get(slot).trigger.closed()) {
             self.given.closed += 1;
         } else {
             return false;
@@ -271,7 +264,14 @@ impl Panes {
         if self.index.len() >= self.rules.open_max as usize {
             return None;
         }
-        let slot = self.index.insert(Open {
+        let slot = self.index.insert(self.fresh(key, window));
+        self.wake(slot);
+        Some(slot)
+    }
+
+    /// A window that has seen nothing.
+    fn fresh(&self, key: u32, window: Window) -> Open {
+        Open {
             key,
             window,
             trigger: self.program.fresh(),
@@ -284,16 +284,14 @@ impl Panes {
             owed: Vec::new(),
             event_timer: None,
             clock_timer: NO_TICK,
-        });
-        self.wake(slot);
-        Some(slot)
+        }
     }
 
     /// Waits for the next instant at which the window may have something to say.
     fn wake(&mut self, slot: u32) {
         let open = self.index.get(slot);
         let window = open.window;
-        let at = if self.watermark < window.end {
+        let at = if self.watermark < window.end && !open.trigger.closed() {
             self.program.event_due(&open.trigger).map_or(window.end, |due| due.min(window.end))
         } else {
             window.expiry(self.lateness)
@@ -357,7 +355,7 @@ impl Panes {
     /// The session with these bounds, made of its parts; or why there is none.
     fn session(&mut self, key: u32, hull: Window, parts: &mut [u32], sink: &mut Sink<'_>) -> Result<u32, Fate> {
         match parts {
-            [] if self.refuses(key, &hull, sink) => Err(Fate::Refused),
+            [] if self.refuses(&hull, self.index.find(key, &hull), sink) => Err(Fate::Refused),
             [] => self.open_window(key, hull).ok_or(Fate::NoRoom),
             [one] if self.index.get(*one).window == hull => Ok(*one),
             _ => Ok(self.merge(hull, parts)),
@@ -366,7 +364,7 @@ impl Panes {
 
     fn merge(&mut self, hull: Window, parts: &mut [u32]) -> u32 {
         // In the order of time, so that what is kept in order does not depend on who came first.
-        parts.sort_unstable_by_key(|slot| self.index.get(*slot).window);
+        order::sort(parts, &mut |a, b| self.index.get(a).window.cmp(&self.index.get(b).window));
         let now = self.now(&hull);
         let states: Vec<&trigger::State> = parts.iter().map(|slot| &self.index.get(*slot).trigger).collect();
         let state = self.program.merge(&states, &now);
@@ -415,7 +413,7 @@ impl Panes {
                 hull = hull.hull(&other);
                 parts.extend(slots);
             }
-            parts.sort_unstable();
+            order::sort(&mut parts, &mut |a, b| a.cmp(&b));
             parts.dedup();
             hulls.push((e.key, hull, parts));
         }
@@ -427,7 +425,8 @@ impl Panes {
             let slot = match known {
                 Some((_, hull, None)) => {
                     // The first of them counted one refusal; each record counts its own.
-                    fates.push(if self.refuses(e.key, &hull, sink) { Fate::Refused } else { Fate::NoRoom });
+                    let found = self.index.find(e.key, &hull);
+                    fates.push(if self.refuses(&hull, found, sink) { Fate::Refused } else { Fate::NoRoom });
                     continue;
                 }
                 Some((_, _, Some(slot))) => slot,
@@ -462,26 +461,27 @@ impl Panes {
             let closed = open.trigger.closed();
             self.speak(slot, closed, sink);
             if closed {
-                let open = self.forget(slot, sink);
-                self.closed.insert((open.window, open.key));
-                return;
+                self.settle_row(slot, sink);
+                self.index.get_mut(slot).empty();
             }
         }
         self.wake(slot);
     }
 
     fn expire(&mut self, slot: u32, sink: &mut Sink<'_>) {
-        let open = self.index.get_mut(slot);
-        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
-        if self.rules.flush_on_expiry || self.program.ready(&open.trigger, &now) {
-            self.speak(slot, true, sink);
+        let open = self.index.get(slot);
+        if !open.trigger.closed() {
+            if self.rules.flush_on_expiry || self.program.ready(&open.trigger, &self.now(&open.window)) {
+                self.speak(slot, true, sink);
+            }
+            self.settle_row(slot, sink);
         }
-        self.forget(slot, sink);
+        self.index.remove(slot);
     }
 
-    /// The window can change no more: its row is complete.
-    fn forget(&mut self, slot: u32, sink: &mut Sink<'_>) -> Open {
-        let mut open = self.index.remove(slot);
+    /// The window can change no more: its row becomes complete.
+    fn settle_row(&mut self, slot: u32, sink: &mut Sink<'_>) {
+        let open = self.index.get_mut(slot);
         if self.touching.is_some() {
             if let Some(base) = &open.base {
                 self.shape.merge(&mut open.fresh, base);
@@ -490,7 +490,6 @@ impl Panes {
         } else if open.new > 0 {
             sink.row(open.window, open.key, &open.fresh.columns());
         }
-        open
     }
 
     /// Gives out a pane, unless it is empty and the policy wants none.
@@ -570,14 +569,17 @@ impl Panes {
         let mut all: Vec<u32> = self.index.slots_unsorted().collect();
         self.sort(&mut all, sink);
         for slot in all {
-            self.forget(slot, sink);
+            if !self.index.get(slot).trigger.closed() {
+                self.settle_row(slot, sink);
+            }
+            self.index.remove(slot);
         }
     }
 
     /// Windows that are open or whose trigger has finished: key, window, whether it has, whether contents are kept.
     pub(crate) fn held_unsorted(&self) -> impl Iterator<Item = (u32, Window, bool, bool)> {
-        let open = self.index.iter_unsorted().map(|o| (o.key, o.window, false, o.new > 0 || self.accumulates(o)));
-        open.chain(self.closed.iter().map(|(window, key)| (*key, *window, true, false)))
+        let content = |o: &Open| o.new > 0 || self.accumulates(o);
+        self.index.iter_unsorted().map(move |o| (o.key, o.window, o.trigger.closed(), content(o)))
     }
 
     fn accumulates(&self, open: &Open) -> bool {

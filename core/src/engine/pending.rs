@@ -137,7 +137,7 @@ impl Pending {
     }
 
     /// Writes the groups that `wanted` picks.
-    pub(super) fn write(&self, keys: &Keys, w: &mut Writer<'_>, wanted: impl Fn(&Window, Table) -> bool) {
+    pub(super) fn write(&self, keys: &Keys, w: &mut Writer<'_>, wanted: &dyn Fn(&Window, Table) -> bool) {
         let picked = || self.by_window.iter().filter(|((window, table), _)| wanted(window, *table));
         w.groups(picked().count());
         let n = self.ops.len();
@@ -160,7 +160,7 @@ impl Pending {
     }
 
     /// Forgets the groups that `wanted` picks.
-    pub(super) fn forget(&mut self, wanted: impl Fn(&Window, Table) -> bool) {
+    pub(super) fn forget(&mut self, wanted: &dyn Fn(&Window, Table) -> bool) {
         let (open, free, rows) = (&mut self.open, &mut self.free, &mut self.rows);
         self.by_window.retain(|(window, table), at| {
             if !wanted(window, *table) {

@@ -53,7 +53,7 @@ impl Engine {
         out.extend_from_slice(&[0; 10]);
         out.extend_from_slice(self.policy().digest());
         self.tracker.write(out);
-        self.write(out, |_, _| true);
+        self.write(out, &|_, _| true);
         if let Some(panes) = &self.panes {
             panes.write(|key| self.keys.text(key), out);
         }

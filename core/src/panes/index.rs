@@ -78,7 +78,7 @@ impl Index {
         }
     }
 
-    /// The windows of a key, whose windows do not overlap, that `joins` picks among those that end at `from` or later;
+    /// The open windows of a key, which do not overlap each other, that `joins` picks among those that end at `from` or later;
     /// they come in their order, and the first that is not picked and starts after `to` ends the search.
     pub(super) fn joining(
         &self,
@@ -92,13 +92,18 @@ impl Index {
         match self.heads.get(key as usize) {
             None | Some(Head::None) => {}
             Some(Head::One(slot)) => {
-                if joins(&self.get(*slot).window) {
+                let open = self.get(*slot);
+                if !open.trigger.closed() && joins(&open.window) {
                     out.push(*slot);
                 }
             }
             Some(Head::Many(all)) => {
                 let least = Window { start: EventTime::MIN, end: from };
                 for (window, slot) in all.range(least..) {
+                    // Those whose trigger has finished join no more, and may overlap the others.
+                    if self.get(*slot).trigger.closed() {
+                        continue;
+                    }
                     if joins(window) {
                         out.push(*slot);
                     } else if window.start > to {
@@ -158,8 +163,12 @@ impl Index {
         *open
     }
 
-    /// Gives a window other bounds.
+    /// Gives a window other bounds; it takes the place of one whose trigger has finished.
     pub(super) fn rename(&mut self, slot: u32, window: Window) {
+        let key = self.get(slot).key;
+        if let Some(other) = self.find(key, &window).filter(|other| *other != slot) {
+            self.remove(other);
+        }
         let open = self.get_mut(slot);
         let (key, old) = (open.key as usize, core::mem::replace(&mut open.window, window));
         if let Head::Many(all) = &mut self.heads[key] {

@@ -1,4 +1,5 @@
-//! One window of one key that is open: its trigger's state, its contents, and what was said of it.
+//! One window of one key: its trigger's state, its contents, and what was said of it. Empty once its trigger has
+//! finished.
 //!
 //! Invariants
 //! - `base` is there exactly where something needs all that came so far: panes that accumulate, sessions' rows.
@@ -37,6 +38,19 @@ pub(super) struct Open {
     pub event_timer: Option<EventTime>,
     /// The tick at which it is looked at next.
     pub clock_timer: i64,
+}
+
+impl Open {
+    /// Gives back what it holds: its trigger has finished.
+    pub(super) fn empty(&mut self) {
+        self.fresh = Value::default();
+        self.base = None;
+        self.new = 0;
+        self.stamp = None;
+        self.hold = false;
+        self.said = None;
+        self.owed = Vec::new();
+    }
 }
 
 /// What the last pane of a window was.

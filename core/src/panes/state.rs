@@ -8,7 +8,8 @@
 //! Not here: panes that were given out and not asked for; they are asked for before a snapshot is taken.
 
 use super::Panes;
-use super::open::{NO_TICK, Open, Owed, Said};
+use super::open::{Open, Owed, Said};
+use crate::order;
 use crate::time::EventTime;
 use crate::window::Window;
 use crate::wire::WireError;
@@ -17,16 +18,24 @@ use crate::wire::varint::{Cursor, put_i64, put_u64};
 use alloc::vec::Vec;
 
 impl Panes {
-    /// Appends the clock, the open windows and those whose trigger has finished.
+    /// Appends the clock and the windows.
     pub(crate) fn write<'k>(&self, key: impl Fn(u32) -> &'k [u8], out: &mut Vec<u8>) {
         put_i64(out, self.clock);
-        let mut all: Vec<&Open> = self.index.iter_unsorted().collect();
-        all.sort_unstable_by_key(|open| (key(open.key), open.window));
+        let mut all: Vec<u32> = self.index.slots_unsorted().collect();
+        let by = |slot| {
+            let open = self.index.get(slot);
+            (key(open.key), open.window)
+        };
+        order::sort(&mut all, &mut |a, b| by(a).cmp(&by(b)));
         put_u64(out, all.len() as u64);
-        for open in all {
+        for slot in all {
+            let open = self.index.get(slot);
             put_key(out, key(open.key));
             put_window(out, &open.window);
             open.trigger.write(out);
+            if open.trigger.closed() {
+                continue;
+            }
             open.fresh.write(out);
             put_u64(out, open.new);
             put_option(out, open.base.as_ref(), |out, base| base.write(out));
@@ -42,13 +51,6 @@ impl Panes {
                 owed.value.write(out);
             }
         }
-        let mut closed: Vec<(&[u8], &Window)> = self.closed.iter().map(|(window, id)| (key(*id), window)).collect();
-        closed.sort_unstable();
-        put_u64(out, closed.len() as u64);
-        for (key, window) in closed {
-            put_key(out, key);
-            put_window(out, window);
-        }
     }
 
     /// Reads what `write` wrote into one that has seen nothing. `id` gives a key its number.
@@ -60,41 +62,46 @@ impl Panes {
     ) -> Result<(), WireError> {
         self.watermark = watermark;
         self.clock = c.varint_i64()?;
-        let n = c.count(8)?;
+        let n = c.count(4)?;
         if n > self.rules.open_max as usize {
             return Err(c.bad("more open windows than the policy allows"));
         }
         let mut last: Option<(Vec<u8>, Window)> = None;
+        // The last session of that key that is open.
+        let mut session: Option<Window> = None;
         for _ in 0..n {
             let (key, window) = (take_key(c)?, take_window(c)?);
-            if let Some((k, w)) = &last {
-                let apart = self.touching.is_none_or(|touching| !w.joins(&window, touching));
-                if (k, w) >= (&key, &window) || (*k == key && !apart) {
-                    return Err(c.bad("open windows must ascend, and sessions must be apart"));
-                }
+            if last.as_ref().is_some_and(|(k, w)| (k, w) >= (&key, &window)) {
+                return Err(c.bad("windows must ascend by key, end and start"));
+            }
+            if last.as_ref().is_none_or(|(k, _)| *k != key) {
+                session = None;
             }
             if self.expired(&window) {
                 return Err(c.bad("an open window that has expired"));
             }
             let open = self.take_open(id(&key), window, c)?;
+            if let (Some(touching), false) = (self.touching, open.trigger.closed()) {
+                if session.is_some_and(|before| before.joins(&window, touching)) {
+                    return Err(c.bad("open sessions of a key must be apart"));
+                }
+                session = Some(window);
+            }
             let slot = self.index.insert(open);
             self.wake(slot);
             last = Some((key, window));
-        }
-        let mut last: Option<(Vec<u8>, Window)> = None;
-        for _ in 0..c.count(3)? {
-            let entry = (take_key(c)?, take_window(c)?);
-            if last.as_ref().is_some_and(|last| *last >= entry) {
-                return Err(c.bad("closed windows must ascend"));
-            }
-            self.closed.insert((entry.1, id(&entry.0)));
-            last = Some(entry);
         }
         Ok(())
     }
 
     fn take_open(&self, key: u32, window: Window, c: &mut Cursor<'_>) -> Result<Open, WireError> {
         let trigger = self.program.read(c)?;
+        if trigger.closed() {
+            let mut open = self.fresh(key, window);
+            open.trigger = trigger;
+            open.empty();
+            return Ok(open);
+        }
         let fresh = self.shape.read(c)?;
         let new = c.varint_u64()?;
         let base = take_option(c, |c| self.shape.read(c))?;
@@ -111,23 +118,10 @@ impl Panes {
                 value: self.shape.read(c)?,
             });
         }
-        if new == 0 && base.is_none() && said.is_none() || trigger.closed() {
-            return Err(c.bad("an open window without contents, or whose trigger has finished"));
+        if new == 0 && base.is_none() && said.is_none() {
+            return Err(c.bad("an open window without contents"));
         }
-        Ok(Open {
-            key,
-            window,
-            trigger,
-            fresh,
-            base,
-            new,
-            stamp,
-            hold,
-            said,
-            owed,
-            event_timer: None,
-            clock_timer: NO_TICK,
-        })
+        Ok(Open { trigger, fresh, base, new, stamp, hold, said, owed, ..self.fresh(key, window) })
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Values<'a> {
 }
 
 /// A pane's contents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Value {
     columns: Box<[i128]>,
     kept: Box<[Kept]>,
