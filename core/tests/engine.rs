@@ -180,7 +180,7 @@ fn every_kind_of_bad_record_has_its_reason() {
         ("{\"k\":\"a\",\"n\":1,\"ts\":1,\"v\":NaN}", Reason::Malformed),
         ("{\"k\":\"a\",\"n\":1,\"ts\":1e3,\"v\":1}", Reason::NotInteger),
         ("{\"k\":\"a\",\"n\":1,\"ts\":99999999999999999999,\"v\":1}", Reason::OutOfRange),
-        ("{\"k\":\"a\",\"n\":1,\"ts\":9223372036854775807,\"v\":1}", Reason::OutOfRange),
+        ("{\"k\":\"a\",\"n\":1,\"ts\":9223372036854775808,\"v\":1}", Reason::OutOfRange),
         ("{\"k\":\"a\",\"n\":1,\"ts\":1,\"ts\":1,\"v\":1}", Reason::DuplicateField),
         (&long, Reason::KeyTooLong),
         (&deep, Reason::TooDeep),
