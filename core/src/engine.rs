@@ -193,7 +193,7 @@ impl Engine {
 
     /// `raw` gives the buffer up to the record's end, and the record's beginning; only dead letters want it.
     #[inline]
-    fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl FnOnce() -> (&'b [u8], usize)) {
+    fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl Fn() -> (&'b [u8], usize)) {
         self.account.read += 1;
         let (t, believed) = match self.believe(&event) {
             Belief::Yes(t) => (t, true),
@@ -204,12 +204,12 @@ impl Engine {
             }
         };
         if self.panes.is_some() {
-            return self.judge_panes(t, ordinal, event.arrival, believed, raw);
+            return self.judge_panes(t, ordinal, event.arrival, believed, &raw);
         }
         let spec = self.policy.spec();
         let watermark = self.tracker.watermark();
         let Some((size, offset)) = self.fixed else {
-            return self.judge_many(t, ordinal, event.arrival, believed, raw);
+            return self.judge_many(t, ordinal, event.arrival, believed, &raw);
         };
         let hot = self.pending.hot(t);
         let window = match hot {

@@ -10,13 +10,14 @@ use crate::wire::effects::Table;
 
 impl Engine {
     /// A record that may belong to several windows, or to none. It is late when every one of them refuses it.
+    #[inline(never)]
     pub(super) fn judge_many<'b>(
         &mut self,
         t: EventTime,
         ordinal: u64,
         arrival: Option<ArrivalTime>,
         believed: bool,
-        raw: impl FnOnce() -> (&'b [u8], usize),
+        raw: &dyn Fn() -> (&'b [u8], usize),
     ) {
         let spec = self.policy.spec();
         let watermark = self.tracker.watermark();

@@ -130,13 +130,14 @@ impl Engine {
     }
 
     /// Judges one record, which is a bundle of its own.
+    #[inline(never)]
     pub(super) fn judge_panes<'b>(
         &mut self,
         t: EventTime,
         ordinal: u64,
         arrival: Option<ArrivalTime>,
         believed: bool,
-        raw: impl FnOnce() -> (&'b [u8], usize),
+        raw: &dyn Fn() -> (&'b [u8], usize),
     ) {
         self.advance_panes();
         let key = self.keys.intern(self.decoder.key());
@@ -222,7 +223,7 @@ impl Engine {
                     self.pending.add(at, o.key, &o.columns);
                 }
             }
-            self.bury_refused(fate, o.ordinal, o.arrival, || (&buf[..o.to], o.from));
+            self.bury_refused(fate, o.ordinal, o.arrival, &|| (&buf[..o.to], o.from));
         }
     }
 
@@ -260,7 +261,7 @@ impl Engine {
         fate: Fate,
         ordinal: u64,
         arrival: Option<ArrivalTime>,
-        raw: impl FnOnce() -> (&'b [u8], usize),
+        raw: &dyn Fn() -> (&'b [u8], usize),
     ) {
         let reason = match fate {
             Fate::Refused if self.policy.spec().late.to == LateTo::DeadLetters => Reason::Late,
