@@ -154,6 +154,19 @@ impl Decoder {
         Ok(Event { time, arrival, next })
     }
 
+    /// The same as a call, where speed matters less than the module's size.
+    #[inline(never)]
+    pub fn decode_apart(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        end: usize,
+        framing: Framing,
+        carried: Option<ArrivalTime>,
+    ) -> Result<Event, Fault> {
+        self.decode(buf, at, end, framing, carried)
+    }
+
     /// The key of the last record decoded.
     #[inline(always)]
     pub fn key(&mut self) -> Key<'_> {

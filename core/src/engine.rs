@@ -64,6 +64,16 @@ enum Belief {
     Quarantined,
 }
 
+/// Where a record stands, and what came with it.
+struct Place {
+    from: usize,
+    /// The end of the data; a line may end before it.
+    end: usize,
+    framing: Framing,
+    ordinal: u64,
+    arrival: Option<ArrivalTime>,
+}
+
 /// The engine of one lane.
 pub struct Engine {
     policy: Policy,
@@ -135,7 +145,10 @@ impl Engine {
                 }
                 Kind::Lines if self.bundles_frames() => self.bundle(buf, &f),
                 Kind::Lines => self.lines(buf, &f),
-                Kind::Record => self.record(buf, &f),
+                Kind::Record => {
+                    let (from, end, ordinal, arrival) = (f.from, f.to, f.ordinal, f.arrival);
+                    self.record(buf, &Place { from, end, framing: Framing::Whole, ordinal, arrival });
+                }
                 Kind::Oversize => self.oversize(buf, &f),
                 Kind::Watermark => {
                     f.arrival.into_iter().for_each(|w| self.tracker.given(w.as_event_time()));
@@ -149,39 +162,42 @@ impl Engine {
     }
 
     fn lines(&mut self, buf: &[u8], f: &Frame) {
-        let (mut at, mut ordinal) = (f.from, f.ordinal);
-        while at < f.to {
-            match self.decoder.decode(buf, at, f.to, Framing::Line, f.arrival) {
-                Ok(event) => {
-                    at = event.next;
-                    self.judge(event, ordinal, || (&buf[..event.next], at_line(buf, f, event.next)));
-                }
-                Err(fault) => at = self.reject_line(fault, buf, at, f, ordinal),
-            }
-            ordinal += 1;
+        let mut place =
+            Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
+        while place.from < f.to {
+            place.from = self.record(buf, &place);
+            place.ordinal += 1;
         }
     }
 
-    /// Sets a line aside; where the next begins.
+    /// Takes one record in; where the next begins.
+    // The only function on a record's usual way but `Scanner::object`: all that it calls there is inlined.
+    #[inline(never)]
+    fn record(&mut self, buf: &[u8], place: &Place) -> usize {
+        match self.decoder.decode(buf, place.from, place.end, place.framing, place.arrival) {
+            Ok(event) => {
+                self.judge(event, place.ordinal, || (&buf[..event.next], place.from));
+                event.next
+            }
+            Err(fault) => self.refuse(fault, buf, place),
+        }
+    }
+
+    /// Sets a record aside; where the next begins.
     #[cold]
-    fn reject_line(&mut self, fault: Fault, buf: &[u8], at: usize, f: &Frame, ordinal: u64) -> usize {
-        let end = memchr::memchr(b'\n', &buf[at..f.to]).map_or(f.to, |i| at + i);
-        let line = &buf[at..end];
+    #[inline(never)]
+    fn refuse(&mut self, fault: Fault, buf: &[u8], place: &Place) -> usize {
+        let rest = &buf[place.from..place.end];
+        let raw = match place.framing {
+            Framing::Line => &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())],
+            Framing::Whole => rest,
+        };
         // An empty line has an ordinal and is no record.
-        if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
-            self.reject(fault, line, line.len(), at, ordinal, f.arrival);
+        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r');
+        if place.framing == Framing::Whole || !raw.iter().all(blank) {
+            self.reject(fault, raw, raw.len(), place.from, place.ordinal, place.arrival);
         }
-        end + 1
-    }
-
-    fn record(&mut self, buf: &[u8], f: &Frame) {
-        match self.decoder.decode(buf, f.from, f.to, Framing::Whole, f.arrival) {
-            Ok(event) => self.judge(event, f.ordinal, || (&buf[..f.to], f.from)),
-            Err(fault) => {
-                let raw = &buf[f.from..f.to];
-                self.reject(fault, raw, raw.len(), f.from, f.ordinal, f.arrival);
-            }
-        }
+        place.from + raw.len() + 1
     }
 
     fn oversize(&mut self, buf: &[u8], f: &Frame) {
@@ -192,7 +208,7 @@ impl Engine {
     }
 
     /// `raw` gives the buffer up to the record's end, and the record's beginning; only dead letters want it.
-    #[inline]
+    #[inline(always)]
     fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl Fn() -> (&'b [u8], usize)) {
         self.account.read += 1;
         let (t, believed) = match self.believe(&event) {
@@ -243,8 +259,8 @@ impl Engine {
                 _ => self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) }),
             }
         };
-        let key = self.keys.intern(self.decoder.key());
-        self.pending.add(at, key, self.decoder.values());
+        let key = self.keys.intern_here(self.decoder.key());
+        self.pending.add_here(at, key, self.decoder.values());
     }
 
     /// Feeds the watermark with a record, unless its clock is too far ahead of its arrival.
@@ -405,11 +421,4 @@ pub fn describe_engine(out: &mut String) {
         env!("CARGO_PKG_VERSION"),
         "\",\"abi\":1,\"snapshot\":1,\"effects\":1}"
     ));
-}
-
-// Where the line that ends before `next` begins.
-fn at_line(buf: &[u8], f: &Frame, next: usize) -> usize {
-    let line = &buf[f.from..next];
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    f.from + memchr::memrchr(b'\n', line).map_or(0, |i| i + 1)
 }

@@ -50,8 +50,14 @@ impl Keys {
     }
 
     /// The id of a key, a new one if it was not there.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn intern(&mut self, key: Key<'_>) -> u32 {
+        self.intern_here(key)
+    }
+
+    /// The same without a call.
+    #[inline(always)]
+    pub(super) fn intern_here(&mut self, key: Key<'_>) -> u32 {
         let hash = hash(self.seed, key);
         let tag = tag(hash);
         let mask = self.table.len() - 1;

@@ -5,7 +5,7 @@
 //! ```
 //! Not here: what the windows do with it (`panes`).
 
-use super::{Belief, Engine};
+use super::{Belief, Engine, Place};
 use crate::account::Reason;
 use crate::decode::Fault;
 use crate::engine::keys::Keys;
@@ -165,20 +165,21 @@ impl Engine {
 
     /// Judges the records of a frame, which enter whole.
     pub(super) fn bundle(&mut self, buf: &[u8], f: &Frame) {
-        let (mut at, mut ordinal) = (f.from, f.ordinal);
+        let mut place =
+            Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
         let mut all: Vec<Owned> = Vec::new();
-        while at < f.to {
-            match self.decoder.decode(buf, at, f.to, Framing::Line, f.arrival) {
+        while place.from < f.to {
+            let (from, ordinal) = (place.from, place.ordinal);
+            match self.decoder.decode_apart(buf, from, f.to, Framing::Line, f.arrival) {
                 Ok(event) => {
                     self.account.read += 1;
-                    let (from, to) = (super::at_line(buf, f, event.next), event.next);
-                    at = to;
+                    let to = event.next;
+                    (place.from, place.ordinal) = (to, ordinal + 1);
                     let (time, believed) = match self.believe(&event) {
                         Belief::Yes(t) => (t, true),
                         Belief::No(t) => (t, false),
                         Belief::Quarantined => {
                             self.quarantine(&buf[from..to], ordinal, event.arrival);
-                            ordinal += 1;
                             continue;
                         }
                     };
@@ -195,9 +196,11 @@ impl Engine {
                         to,
                     });
                 }
-                Err(fault) => at = self.reject_line(fault, buf, at, f, ordinal),
+                Err(fault) => {
+                    place.from = self.refuse(fault, buf, &place);
+                    place.ordinal += 1;
+                }
             }
-            ordinal += 1;
         }
         self.advance_panes();
         let (late, timely): (Vec<Owned>, Vec<Owned>) = all.into_iter().partition(|o| self.late_by_itself(o.time));

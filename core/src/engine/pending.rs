@@ -99,8 +99,14 @@ impl Pending {
     }
 
     /// Counts one record's values.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn add(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
+        self.add_here(at, key, values);
+    }
+
+    /// The same without a call.
+    #[inline(always)]
+    pub(super) fn add_here(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
         let (row, fresh) = open.row(key, n);
         self.rows += usize::from(fresh);
