@@ -41,6 +41,7 @@ use open::{NO_TICK, Open, Owed, Said};
 use trigger::{Now, Program};
 use value::Shape;
 
+pub use kept::Kept;
 pub use trigger::may_lose_data;
 pub(crate) use value::Values;
 
