@@ -14,6 +14,7 @@ use crate::time::EventTime;
 use crate::watermark::Tracker;
 use crate::window::Window;
 use crate::wire::WireError;
+use crate::wire::checksum::crc32;
 use crate::wire::effects;
 use crate::wire::varint::Cursor;
 use alloc::string::String;
@@ -58,7 +59,7 @@ impl Engine {
             panes.write(|key| self.keys.text(key), out);
         }
         let len = (out.len() - at) as u32;
-        let sum = crc32fast::hash(&out[at + HEADER..]);
+        let sum = crc32(&out[at + HEADER..]);
         out[at + 8..at + 12].copy_from_slice(&len.to_le_bytes());
         out[at + 12..at + 16].copy_from_slice(&sum.to_le_bytes());
     }
@@ -76,7 +77,7 @@ impl Engine {
         if c.u16()? != 0 || c.u32()? as usize != bytes.len() {
             return Err(c.bad("length differs from the bytes at hand").into());
         }
-        if c.u32()? != crc32fast::hash(&bytes[HEADER..]) {
+        if c.u32()? != crc32(&bytes[HEADER..]) {
             return Err(c.bad("checksum does not match").into());
         }
         let digest = c.array::<32>()?;

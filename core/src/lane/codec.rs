@@ -7,6 +7,7 @@
 //! 0, or 1 and the thing.
 
 use crate::wire::WireError;
+use crate::wire::checksum::crc32;
 use crate::wire::varint::{Cursor, put_u64};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,7 +25,7 @@ pub(super) fn begin(magic: [u8; 4]) -> Vec<u8> {
 /// Fills in length and checksum.
 pub(super) fn finish(out: &mut [u8]) {
     let len = u32::try_from(out.len()).expect("documents are bounded far below 4 GiB");
-    let sum = crc32fast::hash(&out[HEADER..]);
+    let sum = crc32(&out[HEADER..]);
     out[4..8].copy_from_slice(&len.to_le_bytes());
     out[8..12].copy_from_slice(&sum.to_le_bytes());
 }
@@ -39,7 +40,7 @@ pub(super) fn open<'a>(bytes: &'a [u8], magic: [u8; 4], what: &'static str) -> R
         return Err(c.bad("length differs from the bytes at hand"));
     }
     let sum = c.u32()?;
-    if crc32fast::hash(&bytes[HEADER..]) != sum {
+    if crc32(&bytes[HEADER..]) != sum {
         return Err(c.bad("checksum does not match"));
     }
     Ok(c)

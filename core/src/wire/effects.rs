@@ -22,6 +22,7 @@
 //! - No window ends before its start; no key is empty; no two rows of a group have one key.
 
 use super::WireError;
+use super::checksum::crc32;
 use super::varint::{Cursor, put_i64, put_i128, put_u64};
 use crate::account::{Account, Reason};
 use crate::time::{ArrivalTime, EventTime};
@@ -212,7 +213,7 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn finish(self) {
         let len = (self.out.len() - self.at) as u32;
-        let sum = crc32fast::hash(&self.out[self.at + HEADER..]);
+        let sum = crc32(&self.out[self.at + HEADER..]);
         self.out[self.at + 4..self.at + 8].copy_from_slice(&len.to_le_bytes());
         self.out[self.at + 8..self.at + 12].copy_from_slice(&sum.to_le_bytes());
     }
@@ -270,7 +271,7 @@ pub fn decode(bytes: &[u8]) -> Result<Effects, WireError> {
         return Err(c.bad("length differs from the bytes at hand"));
     }
     let sum = c.u32()?;
-    if crc32fast::hash(&bytes[HEADER..]) != sum {
+    if crc32(&bytes[HEADER..]) != sum {
         return Err(c.bad("checksum does not match"));
     }
     let measures = usize::from(c.u16()?);

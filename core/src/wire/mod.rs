@@ -5,6 +5,7 @@
 //! - The same content has one encoding: writers write it so, readers refuse anything else (order, uniqueness, padding).
 //! - Readers take hostile bytes: every length is checked before it is used, nothing panics.
 
+pub(crate) mod checksum;
 pub mod effects;
 pub mod frame;
 pub mod panes;

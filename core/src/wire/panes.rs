@@ -22,6 +22,7 @@
 //! Not here: rows and dead letters (`effects`).
 
 use super::WireError;
+use super::checksum::crc32;
 use super::varint::{Cursor, put_i64, put_i128, put_u64};
 use crate::policy::limits;
 use crate::time::EventTime;
@@ -150,7 +151,7 @@ pub fn encode(p: &Panes, out: &mut Vec<u8>) {
         pane.kept.iter().for_each(|v| put_kept(out, v));
     }
     let len = (out.len() - at) as u32;
-    let sum = crc32fast::hash(&out[at + HEADER..]);
+    let sum = crc32(&out[at + HEADER..]);
     out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
     out[at + 8..at + 12].copy_from_slice(&sum.to_le_bytes());
 }
@@ -197,7 +198,7 @@ pub fn decode(bytes: &[u8]) -> Result<Panes, WireError> {
     if c.u32()? as usize != bytes.len() {
         return Err(c.bad("length differs from the bytes at hand"));
     }
-    if c.u32()? != crc32fast::hash(&bytes[HEADER..]) {
+    if c.u32()? != crc32(&bytes[HEADER..]) {
         return Err(c.bad("checksum does not match"));
     }
     let (columns, kept) = (usize::from(c.u16()?), usize::from(c.u16()?));
