@@ -215,6 +215,8 @@ impl Engine {
             Belief::Yes(t) => (t, true),
             Belief::No(t) => (t, false),
             Belief::Quarantined => {
+                // Its arrival may have moved the watermark.
+                self.advance_panes();
                 let (buf, from) = raw();
                 return self.quarantine(&buf[from..], ordinal, event.arrival);
             }

@@ -148,14 +148,14 @@ impl Panes {
     #[inline]
     pub(crate) fn advance(&mut self, w: EventTime, sink: &mut Sink<'_>) {
         if w > self.watermark {
-            self.watermark = w;
+            let before = core::mem::replace(&mut self.watermark, w);
             if self.index.is_due(w) {
-                self.watermark_moved(sink);
+                self.watermark_moved(before, sink);
             }
         }
     }
 
-    fn watermark_moved(&mut self, sink: &mut Sink<'_>) {
+    fn watermark_moved(&mut self, before: EventTime, sink: &mut Sink<'_>) {
         let mut due = core::mem::take(&mut self.slots);
         due.clear();
         self.index.take_due_unsorted(self.watermark, &mut due);
@@ -164,8 +164,11 @@ impl Panes {
             let window = self.index.get(*slot).window;
             if self.expired(&window) {
                 self.expire(*slot, sink);
-            } else {
+            } else if self.due(self.index.get(*slot), before) <= self.watermark {
                 self.ask(*slot, sink);
+            } else {
+                // What it waited for has gone with a pane. A restored engine has no such timer, so nothing is asked.
+                self.wake(*slot);
             }
         }
         self.slots = due;
@@ -178,7 +181,13 @@ impl Panes {
         due.clear();
         self.index.take_due_ticks_unsorted(self.clock, &mut due);
         self.sort(&mut due, sink);
-        due.iter().for_each(|slot| self.ask(*slot, sink));
+        for slot in &due {
+            if self.program.clock_due(&self.index.get(*slot).trigger).is_some_and(|due| due <= self.clock) {
+                self.ask(*slot, sink);
+            } else {
+                self.wake(*slot);
+            }
+        }
         self.slots = due;
     }
 
@@ -291,16 +300,20 @@ impl Panes {
     /// Waits for the next instant at which the window may have something to say.
     fn wake(&mut self, slot: u32) {
         let open = self.index.get(slot);
-        let window = open.window;
-        let at = if self.watermark < window.end && !open.trigger.closed() {
-            self.program.event_due(&open.trigger).map_or(window.end, |due| due.min(window.end))
-        } else {
-            window.expiry(self.lateness)
-        };
+        let at = self.due(open, self.watermark);
         let tick = self.program.clock_due(&open.trigger);
         self.index.wake_at(slot, at);
         if let Some(tick) = tick {
             self.index.wake_at_tick(slot, tick);
+        }
+    }
+
+    /// The watermark that a window waits for, when the watermark was last at `seen`.
+    fn due(&self, open: &Open, seen: EventTime) -> EventTime {
+        if seen < open.window.end && !open.trigger.closed() {
+            self.program.event_due(&open.trigger).map_or(open.window.end, |due| due.min(open.window.end))
+        } else {
+            open.window.expiry(self.lateness)
         }
     }
 
@@ -472,7 +485,9 @@ impl Panes {
     fn expire(&mut self, slot: u32, sink: &mut Sink<'_>) {
         let open = self.index.get(slot);
         if !open.trigger.closed() {
-            if self.rules.flush_on_expiry || self.program.ready(&open.trigger, &self.now(&open.window)) {
+            // A closing pane needs no trigger; records that none has given out need one, or a policy that flushes them.
+            let closing = open.new == 0 && self.rules.closing == Emission::Always;
+            if closing || self.rules.flush_on_expiry || self.program.ready(&open.trigger, &self.now(&open.window)) {
                 self.speak(slot, true, sink);
             }
             self.settle_row(slot, sink);

@@ -143,8 +143,8 @@ impl Engine {
         let key = self.keys.intern(self.decoder.key());
         self.windows.clear();
         let fate = if self.late_by_itself(t) {
-            self.windows_of(t);
-            Fate::Refused
+            self.windows_of(t, self.decoder.gap());
+            if self.windows.is_empty() { Fate::Nowhere } else { Fate::Refused }
         } else {
             let mut fate = Fate::Nowhere;
             let decoder = &self.decoder;
@@ -220,7 +220,7 @@ impl Engine {
         for (o, fate) in settled {
             self.settle(fate, o.believed, o.time);
             if fate == Fate::Refused && self.policy.spec().late.to == LateTo::Table {
-                self.windows_of(o.time);
+                self.windows_of(o.time, o.gap);
                 for window in core::mem::take(&mut self.windows) {
                     let at = self.pending.place(window, Table::Late { day: o.arrival.map(ArrivalTime::day) });
                     self.pending.add(at, o.key, &o.columns);
@@ -235,11 +235,11 @@ impl Engine {
     }
 
     /// The windows that a record would have had, for the late table; a session of its own where windows merge.
-    fn windows_of(&mut self, t: EventTime) {
+    fn windows_of(&mut self, t: EventTime, own_gap: Option<TimeDelta>) {
         let windowing = &self.policy.spec().window;
         window::assign(windowing, t, &mut self.windows);
         if let crate::policy::Windowing::Session { gap, .. } = windowing {
-            self.windows.push(Window { start: t, end: t + self.decoder.gap().unwrap_or(*gap) });
+            self.windows.push(Window { start: t, end: t + own_gap.unwrap_or(*gap) });
         }
     }
 

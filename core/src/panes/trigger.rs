@@ -363,14 +363,10 @@ impl Program {
         if s.is(early) {
             match later {
                 None => s.set(node, true),
-                Some(later) => {
-                    self.on_fire(later, s, now);
-                    self.reset(later, s);
-                }
+                Some(later) => self.fire_and_repeat(later, s, now),
             }
         } else if !now.ended() {
-            self.on_fire(early, s, now);
-            self.reset(early, s);
+            self.fire_and_repeat(early, s, now);
         } else {
             self.clear(early, s);
             s.set(early, true);
@@ -379,6 +375,16 @@ impl Program {
                 // Until now it was run as though it were early.
                 Some(later) => self.clear(later, s),
             }
+        }
+    }
+
+    /// What comes early or late repeats by itself. One that goes on by itself keeps its place, not what it counted.
+    fn fire_and_repeat(&self, node: usize, s: &mut State, now: &Now) {
+        self.on_fire(node, s, now);
+        if s.is(node) {
+            self.reset(node, s);
+        } else {
+            self.clear(node, s);
         }
     }
 
@@ -428,7 +434,8 @@ impl Program {
                         self.on_merge(child, s, parts, now);
                         before = s.is(child);
                     } else {
-                        self.clear(child, s);
+                        // Not started, whatever the first of the parts had come to.
+                        self.reset(child, s);
                     }
                 }
                 s.set(node, self.unfinished(node, s).is_none());
