@@ -208,12 +208,13 @@ impl Panes {
         fate
     }
 
-    /// Records that enter whole before any trigger is asked.
-    pub(crate) fn bundle(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<Fate> {
+    /// Records that enter whole before any trigger is asked. With each fate, how many windows have refused a record of the
+    /// bundle by then.
+    pub(crate) fn bundle(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<(Fate, usize)> {
         let fates = if self.touching.is_some() {
             self.into_sessions(elements, sink)
         } else {
-            elements.iter().map(|e| self.into_windows(e, sink)).collect()
+            elements.iter().map(|e| (self.into_windows(e, sink), sink.refused.len())).collect()
         };
         self.bundle_ends(sink);
         fates
@@ -415,7 +416,7 @@ impl Panes {
     }
 
     /// A bundle of sessions: all bounds are merged before any record enters.
-    fn into_sessions(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<Fate> {
+    fn into_sessions(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<(Fate, usize)> {
         let touching = self.touching.expect("only sessions merge");
         let mut hulls: Vec<(u32, Window, Vec<u32>)> = Vec::new();
         for e in elements {
@@ -440,7 +441,8 @@ impl Panes {
                 Some((_, hull, None)) => {
                     // The first of them counted one refusal; each record counts its own.
                     let found = self.index.find(e.key, &hull);
-                    fates.push(if self.refuses(&hull, found, sink) { Fate::Refused } else { Fate::NoRoom });
+                    let fate = if self.refuses(&hull, found, sink) { Fate::Refused } else { Fate::NoRoom };
+                    fates.push((fate, sink.refused.len()));
                     continue;
                 }
                 Some((_, _, Some(slot))) => slot,
@@ -454,14 +456,14 @@ impl Panes {
                         }
                         Err(fate) => {
                             sessions.push((key, hull, None));
-                            fates.push(fate);
+                            fates.push((fate, sink.refused.len()));
                             continue;
                         }
                     }
                 }
             };
             self.add(slot, e);
-            fates.push(Fate::Counted);
+            fates.push((Fate::Counted, sink.refused.len()));
         }
         fates
     }

@@ -11,6 +11,7 @@ use crate::decode::Fault;
 use crate::engine::keys::Keys;
 use crate::engine::pending::Pending;
 use crate::json::Framing;
+use crate::order;
 use crate::panes::{Element, Fate, Values};
 use crate::policy::{LateBy, LateTo};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
@@ -167,7 +168,7 @@ impl Engine {
     pub(super) fn bundle(&mut self, buf: &[u8], f: &Frame) {
         let mut place =
             Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
-        let mut all: Vec<Owned> = Vec::new();
+        let (mut all, dead): (Vec<Owned>, usize) = (Vec::new(), self.dead.len());
         while place.from < f.to {
             let (from, ordinal) = (place.from, place.ordinal);
             match self.decoder.decode_apart(buf, from, f.to, Framing::Line, f.arrival) {
@@ -216,18 +217,39 @@ impl Engine {
         let mut fates = Vec::new();
         self.windows.clear();
         with_panes!(self, |panes, sink| fates = panes.bundle(&elements, sink));
-        let settled = timely.iter().zip(fates).chain(late.iter().map(|o| (o, Fate::Refused)));
-        for (o, fate) in settled {
-            self.settle(fate, o.believed, o.time);
-            if fate == Fate::Refused && self.policy.spec().late.to == LateTo::Table {
-                self.windows_of(o.time, o.gap);
-                for window in core::mem::take(&mut self.windows) {
-                    let at = self.pending.place(window, Table::Late { day: o.arrival.map(ArrivalTime::day) });
-                    self.pending.add(at, o.key, &o.columns);
-                }
-            }
-            self.bury_refused(fate, o.ordinal, o.arrival, &|| (&buf[..o.to], o.from));
+        let refused = core::mem::take(&mut self.windows);
+        let mut from = 0;
+        for (o, (fate, to)) in timely.iter().zip(fates) {
+            self.settle_owned(o, fate, &refused[from..to], buf);
+            from = to;
         }
+        for o in &late {
+            self.windows_of(o.time, o.gap);
+            let refused = core::mem::take(&mut self.windows);
+            let fate = if refused.is_empty() { Fate::Nowhere } else { Fate::Refused };
+            self.settle_owned(o, fate, &refused, buf);
+        }
+        self.order_dead(dead);
+    }
+
+    /// Puts the dead letters from the one at `from` on in the order of their records, which were judged after all had
+    /// been read.
+    fn order_dead(&mut self, from: usize) {
+        let mut ids: Vec<u32> = (from as u32..self.dead.len() as u32).collect();
+        order::sort(&mut ids, &mut |a, b| self.dead[a as usize].ordinal.cmp(&self.dead[b as usize].ordinal));
+        let mut dead: Vec<_> = self.dead.drain(from..).map(Some).collect();
+        self.dead.extend(ids.into_iter().filter_map(|id| dead[id as usize - from].take()));
+    }
+
+    fn settle_owned(&mut self, o: &Owned, fate: Fate, refused: &[Window], buf: &[u8]) {
+        self.settle(fate, o.believed, o.time);
+        if self.policy.spec().late.to == LateTo::Table {
+            for window in refused {
+                let at = self.pending.place(*window, Table::Late { day: o.arrival.map(ArrivalTime::day) });
+                self.pending.add(at, o.key, &o.columns);
+            }
+        }
+        self.bury_refused(fate, o.ordinal, o.arrival, &|| (&buf[..o.to], o.from));
     }
 
     fn late_by_itself(&self, t: EventTime) -> bool {
