@@ -20,7 +20,6 @@ use plimsoll_core::wire::frame::{self, Kind};
 use plimsoll_core::wire::{effects, panes};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -59,8 +58,7 @@ impl std::fmt::Debug for Case {
 /// Runs a property on random cases. The seed is printed and stands in the message of a failure.
 pub fn check<S: Strategy>(name: &str, cases: u32, of: &S, property: impl Fn(S::Value) -> TestCaseResult) {
     let number = |variable: &str| std::env::var(variable).ok().map(|n| n.parse::<u64>().expect("a whole number"));
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-    let seed = number("PLIMSOLL_SEED").unwrap_or_else(now);
+    let seed = number("PLIMSOLL_SEED").unwrap_or_else(|| TestRunner::default().rng().next_u64());
     let cases = number("PLIMSOLL_CASES").map_or(cases, |n| n as u32);
     println!("{name}: {cases} cases, PLIMSOLL_SEED={seed}");
     let bytes: [u8; 32] = core::array::from_fn(|i| seed.rotate_left(i as u32).to_le_bytes()[i % 8]);
