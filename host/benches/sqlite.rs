@@ -99,7 +99,7 @@ impl Host {
                 module: None,
                 replay: REPLAY_VERSION,
                 name: "bench".into(),
-                shape: *self.layout.policy.shape(),
+                shape: self.layout.policy.shape(),
             },
         };
         self.tip.contents(batch, &Limits::NONE).remove(0)

@@ -112,7 +112,7 @@ impl Host {
                 module: None,
                 replay: REPLAY_VERSION,
                 name: self.layout.policy.spec().policy.clone(),
-                shape: *self.layout.policy.shape(),
+                shape: self.layout.policy.shape(),
             },
         };
         batch.check(Some(0)).expect("the test's batches add up");

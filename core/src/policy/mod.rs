@@ -36,7 +36,6 @@ pub struct Policy {
     spec: Spec,
     canonical: Vec<u8>,
     digest: [u8; 32],
-    shape: [u8; 8],
 }
 
 /// Every field of a policy with its defaults filled in: the canonical form is this struct as compact JSON.
@@ -58,13 +57,13 @@ pub struct Spec {
     /// What is computed, in the order of the rows' columns.
     pub measures: Vec<Measure>,
     /// Numbers made of columns when rows are shown: a mean is stored as its sum and count, since these add up.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "canonical::not_empty")]
     pub derived: Vec<Derived>,
     /// What panes hold beside the columns, and rows cannot, since it does not add up by itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "canonical::not_empty")]
     pub kept: Vec<Kept>,
     /// When panes are given out; `None` where rows are written at every batch and nothing else is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
     pub panes: Option<Panes>,
     /// Bounds on what strangers can make us keep.
     pub limits: Limits,
@@ -172,7 +171,7 @@ pub enum Windowing {
         /// How long after its last record a session ends, positive.
         gap: TimeDelta,
         /// The record's own gap in milliseconds, 0 or more, where the field is there.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
         gap_field: Option<Path>,
         /// Whether `[0, 10)` and `[10, 20)` are one session.
         touching: Touching,
@@ -270,10 +269,10 @@ pub enum Trigger {
         /// Since the first record, 0 or more.
         delay_ms: i64,
         /// Then up to the next multiple of this.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
         align_ms: Option<i64>,
         /// Counted from here.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "canonical::not_zero")]
         align_offset_ms: i64,
     },
     /// Again and again.
@@ -578,21 +577,17 @@ impl Policy {
             return Err(first);
         }
         let canonical = canonical::write(&spec);
-        let digest = Sha256::digest(&canonical).into();
-        let rows = canonical::write(&(&spec.policy, &spec.window, &spec.input.key, &spec.measures));
-        let shape: [u8; 32] = Sha256::digest(&rows).into();
-        let shape = core::array::from_fn(|i| shape[i]);
-        Ok(Self { spec, canonical, digest, shape })
+        Ok(Self { digest: Sha256::digest(&canonical).into(), spec, canonical })
     }
 
     /// Reads the canonical form, and nothing else: text in other order or with other spaces is refused.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, PolicyError> {
         let spec: Spec = canonical::read(bytes).map_err(|detail| PolicyError::NotCanonical { detail })?;
-        let policy = Self::new(spec)?;
-        if policy.canonical != bytes {
-            return Err(PolicyError::NotCanonical { detail: String::from("fields in other order or other spaces") });
+        match validate::problems(&spec).into_iter().next() {
+            Some(first) => Err(first),
+            // What the reader takes is what would be written: no second form of a policy gets another digest.
+            None => Ok(Self { digest: Sha256::digest(bytes).into(), spec, canonical: bytes.to_vec() }),
         }
-        Ok(policy)
     }
 
     /// All of it.
@@ -611,7 +606,10 @@ impl Policy {
     }
 
     /// What names the rows: policy name, windows, keys and measures, as the first 8 bytes of their SHA-256.
-    pub fn shape(&self) -> &[u8; 8] {
-        &self.shape
+    pub fn shape(&self) -> [u8; 8] {
+        let s = &self.spec;
+        let rows = canonical::write(&(&s.policy, &s.window, &s.input.key, &s.measures));
+        let digest: [u8; 32] = Sha256::digest(&rows).into();
+        core::array::from_fn(|i| digest[i])
     }
 }

@@ -64,7 +64,7 @@ pub fn check(args: &Args) -> Outcome {
                 "ok": true,
                 "policy": policy.spec().policy,
                 "sha256": hex(policy.digest()),
-                "shape": hex(policy.shape()),
+                "shape": hex(&policy.shape()),
                 "explained": plimsoll_core::policy::explain(&policy),
             }),
             Err(diagnostics) => {

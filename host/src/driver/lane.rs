@@ -38,7 +38,7 @@ impl Context {
             module: self.engines.digest(),
             replay: REPLAY_VERSION,
             name: self.policy.spec().policy.clone(),
-            shape: *self.policy.shape(),
+            shape: self.policy.shape(),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Host {
                 module: None,
                 replay: REPLAY_VERSION,
                 name: "contract".into(),
-                shape: *self.layout.policy.shape(),
+                shape: self.layout.policy.shape(),
             },
         };
         batch.check(Some(0)).expect("the suite's batches add up");

@@ -74,12 +74,12 @@ impl Layout {
 
     /// Name of the rows: see [`rows_id`].
     pub fn rows_id(&self) -> String {
-        rows_id(self.policy.shape(), &self.generation)
+        rows_id(&self.policy.shape(), &self.generation)
     }
 
     /// Refuses a content of another shape: this store knows the measures of its own policy only.
     pub fn check(&self, pin: &Pin) -> Result<(), StoreError> {
-        if pin.shape == *self.policy.shape() {
+        if pin.shape == self.policy.shape() {
             return Ok(());
         }
         Err(StoreError::Refused(format!(

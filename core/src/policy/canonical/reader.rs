@@ -105,6 +105,9 @@ impl Reader<'_> {
         if digits == 0 {
             return Err(Wrong::new("expected an integer"));
         }
+        if negative && rest[0] == b'0' {
+            return Err(Wrong::new("a number in another form"));
+        }
         // So many digits fit 64 bits without a sign.
         let magnitude = rest[..digits.min(19)].iter().fold(0, |sum: u64, digit| 10 * sum + u64::from(digit - b'0'));
         let value = if negative { 0i64.checked_sub_unsigned(magnitude) } else { 0i64.checked_add_unsigned(magnitude) };
@@ -126,6 +129,11 @@ impl Reader<'_> {
         let raw = &rest[..len.unwrap_or(rest.len())];
         let mut text = Vec::with_capacity(raw.len());
         json::unescape(raw, &mut text).map_err(|_| Wrong::new("a bad escape in this text"))?;
+        let mut written = Vec::with_capacity(raw.len());
+        json::write_escaped(&text, &mut written);
+        if written != raw {
+            return Err(Wrong::new("a text in another form"));
+        }
         let text = String::from_utf8(text).map_err(|_| Wrong::new("this text is not UTF-8"))?;
         self.at += raw.len();
         self.expect("\"")?;
