@@ -12,10 +12,11 @@
 
 use crate::account::Account;
 use crate::decode::{Decoder, date, write_int};
-use crate::policy::{LateTo, Op, Path, Policy};
+use crate::policy::{Formula, LateTo, Op, Path, Policy};
 use crate::time::{ArrivalTime, EventTime};
 use crate::window::Window;
 use crate::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table, VALUE_MAX};
+use crate::wire::panes::{KeptValue, Pane};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -280,11 +281,124 @@ fn begin(policy: &Policy, window: &Window, row: &Row, out: &mut Vec<u8>) {
         name(&m.name, out);
         match value {
             None => out.extend_from_slice(b"null"),
-            Some(v) => match i64::try_from(*v) {
-                Ok(v) => write_int(v, out),
-                Err(_) => out.extend_from_slice(alloc::format!("{v}").as_bytes()),
-            },
+            Some(v) => wide(*v, out),
         }
+    }
+    for d in &spec.derived {
+        out.push(b',');
+        name(&d.name, out);
+        match derived(d.of, &row.values) {
+            None => out.extend_from_slice(b"null"),
+            Some(micros) => decimal(micros, out),
+        }
+    }
+}
+
+/// A number made of a row's columns, in millionths, rounded towards zero; `None` where nothing was counted or the number
+/// has no place in 128 bits.
+pub fn derived(of: Formula, columns: &[Option<i128>]) -> Option<i128> {
+    const MICROS: i128 = 1_000_000;
+    let column = |i: u32| columns.get(i as usize).copied().flatten();
+    match of {
+        Formula::Mean { sum, count } => {
+            let count = column(count).filter(|n| *n > 0)?;
+            column(sum)?.checked_mul(MICROS).map(|sum| sum / count)
+        }
+        Formula::Variance { sum, count, squares } => {
+            let count = column(count).filter(|n| *n > 0)?;
+            let sum = column(sum)?;
+            // n^2 * variance = n * squares - sum^2, which is never negative.
+            let spread = count.checked_mul(column(squares)?)?.checked_sub(sum.checked_mul(sum)?)?;
+            let (whole, rest) = (spread / count, spread % count);
+            // whole / n + rest / n^2, so that only what is small is multiplied.
+            let small = rest.checked_mul(MICROS)? / count;
+            whole.checked_mul(MICROS)?.checked_add(small).map(|micros| micros / count)
+        }
+    }
+}
+
+fn wide(v: i128, out: &mut Vec<u8>) {
+    match i64::try_from(v) {
+        Ok(v) => write_int(v, out),
+        Err(_) => out.extend_from_slice(alloc::format!("{v}").as_bytes()),
+    }
+}
+
+/// Appends millionths as a decimal number without needless zeros.
+fn decimal(micros: i128, out: &mut Vec<u8>) {
+    if micros < 0 {
+        out.push(b'-');
+    }
+    let micros = micros.unsigned_abs();
+    wide((micros / 1_000_000) as i128, out);
+    let mut rest = micros % 1_000_000;
+    if rest > 0 {
+        out.push(b'.');
+        let mut unit = 100_000;
+        while rest > 0 {
+            out.push(b'0' + (rest / unit) as u8);
+            rest %= unit;
+            unit /= 10;
+        }
+    }
+}
+
+/// Appends a pane as one line of JSON: what a trigger gave out, and when. Kept values that are lists come with how many
+/// were left out.
+pub fn write_pane(policy: &Policy, pane: &Pane, out: &mut Vec<u8>) {
+    let row = Row { key: pane.key.clone(), values: pane.columns.clone() };
+    begin(policy, &pane.window, &row, out);
+    for (kept, value) in policy.spec().kept.iter().zip(&pane.kept) {
+        out.push(b',');
+        name(&kept.name, out);
+        match value {
+            KeptValue::None => out.extend_from_slice(b"null"),
+            KeptValue::Text(text) => out.extend_from_slice(text),
+            KeptValue::Estimate(n) => wide(*n, out),
+            KeptValue::List { values, left_out } => {
+                out.extend_from_slice(b"{\"values\":[");
+                list(values, out, |text, out| out.extend_from_slice(text));
+                out.extend_from_slice(b"],\"left_out\":");
+                wide((*left_out).into(), out);
+                out.push(b'}');
+            }
+            KeptValue::Top(values) => {
+                out.push(b'[');
+                list(values, out, |(text, n), out| {
+                    out.push(b'[');
+                    out.extend_from_slice(text);
+                    out.push(b',');
+                    wide((*n).into(), out);
+                    out.push(b']');
+                });
+                out.push(b']');
+            }
+        }
+    }
+    out.extend_from_slice(b",\"timing\":\"");
+    out.extend_from_slice(pane.timing.name().as_bytes());
+    out.extend_from_slice(b"\",\"index\":");
+    wide(pane.index.into(), out);
+    out.extend_from_slice(b",\"settled_index\":");
+    pane.settled_index.map_or_else(|| out.extend_from_slice(b"null"), |i| wide(i.into(), out));
+    for (field, on) in [("first", pane.first), ("last", pane.last), ("retraction", pane.retraction)] {
+        out.push(b',');
+        name(field, out);
+        out.extend_from_slice(if on { b"true" } else { b"false" });
+    }
+    out.extend_from_slice(b",\"timestamp\":");
+    write_int(pane.timestamp.as_millis(), out);
+    out.extend_from_slice(b",\"watermark\":");
+    pane.watermark.map_or_else(|| out.extend_from_slice(b"null"), |w| write_int(w.as_millis(), out));
+    out.extend_from_slice(b"}\n");
+}
+
+fn list<T>(values: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+    for (i, value) in values.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(value, out);
     }
 }
 
@@ -359,6 +473,27 @@ mod tests {
         let t = Some(EventTime::from_millis(5));
         assert_eq!(combine([at(t), at(None)]).watermark, None);
         assert_eq!(combine([at(t), at(Some(EventTime::from_millis(3)))]).watermark, Some(EventTime::from_millis(3)));
+    }
+
+    #[test]
+    fn means_and_variances_are_exact_to_a_millionth() {
+        let text = |of, columns: &[Option<i128>]| {
+            let mut out = Vec::new();
+            derived(of, columns).map(|micros| decimal(micros, &mut out))?;
+            String::from_utf8(out).ok()
+        };
+        let mean = Formula::Mean { sum: 0, count: 1 };
+        assert_eq!(text(mean, &[Some(10), Some(4)]).unwrap(), "2.5");
+        assert_eq!(text(mean, &[Some(-10), Some(3)]).unwrap(), "-3.333333");
+        assert_eq!(text(mean, &[Some(0), Some(7)]).unwrap(), "0");
+        assert_eq!(text(mean, &[Some(-1), Some(100)]).unwrap(), "-0.01");
+        assert_eq!(text(mean, &[None, Some(0)]), None);
+        assert_eq!(text(mean, &[Some(VALUE_MAX), Some(3)]).unwrap(), "333333333333333333333333333333.333333");
+        // 1, 2, 3, 4: mean 2.5, variance 1.25.
+        let variance = Formula::Variance { sum: 0, count: 1, squares: 2 };
+        assert_eq!(text(variance, &[Some(10), Some(4), Some(30)]).unwrap(), "1.25");
+        assert_eq!(text(variance, &[Some(6), Some(2), Some(18)]).unwrap(), "0");
+        assert_eq!(text(variance, &[Some(1), Some(3), Some(1)]).unwrap(), "0.222222");
     }
 
     #[test]

@@ -149,7 +149,7 @@ async fn one_lane(
             Next::Idle => continue,
             Next::End => None,
         };
-        let mode = if chunk.is_some() { Flush::Final } else { Flush::All };
+        let mode = if chunk.is_some() { Flush::Final } else { Flush::Drain };
         let effects = tokio::task::block_in_place(|| {
             if let Some(chunk) = &chunk {
                 engine.apply(&chunk.frames)?;

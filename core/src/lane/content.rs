@@ -22,7 +22,7 @@
 
 use super::chunk::{self, Chunk, StateRef};
 use super::codec::{self, put_bytes, put_option, take_bytes, take_flag, take_option, take_text};
-use crate::account::Account;
+use crate::account::{Account, Reason};
 use crate::time::EventTime;
 use crate::wire::WireError;
 use crate::wire::effects::{self, DeadLetter, Effects, Group, Row, Table};
@@ -208,8 +208,12 @@ impl Batch {
             return unbalanced("read", a.read, classes.iter().map(|n| i128::from(*n)).sum(), "records in all classes");
         }
         let dead = self.effects.dead.len();
-        if dead as u64 != a.rejected + a.future || dead != self.places.len() {
+        let late_letters = self.effects.dead.iter().filter(|d| d.reason == Reason::Late).count();
+        if (dead - late_letters) as u64 != a.rejected + a.future || dead != self.places.len() {
             return unbalanced("rejected + future", a.rejected + a.future, dead as i128, "dead letters");
+        }
+        if late_letters as u64 > a.late {
+            return unbalanced("late", a.late, late_letters as i128, "late dead letters");
         }
         let Some(count) = count else { return Ok(()) };
         let (mut main, mut late) = (0i128, 0i128);
@@ -220,8 +224,9 @@ impl Batch {
         if main != i128::from(a.counted) {
             return unbalanced("counted", a.counted, main, "records in main rows");
         }
-        if late != i128::from(a.late - a.late_dropped) {
-            return unbalanced("late - dropped", a.late - a.late_dropped, late, "records in late rows");
+        let expected = (a.late - a.late_dropped) - late_letters as u64;
+        if late != i128::from(expected) {
+            return unbalanced("late - dropped", expected, late, "records in late rows");
         }
         Ok(())
     }

@@ -313,6 +313,22 @@ pub enum Trigger {
     },
 }
 
+impl Trigger {
+    /// Whether it waits for processing time.
+    pub fn needs_ticks(&self) -> bool {
+        match self {
+            Self::AfterProcessingTime { .. } => true,
+            Self::AfterWatermark { early, late } => [early, late].into_iter().flatten().any(|t| t.needs_ticks()),
+            Self::Repeatedly { trigger } => trigger.needs_ticks(),
+            Self::AfterEach { triggers } | Self::AfterAny { triggers } | Self::AfterAll { triggers } => {
+                triggers.iter().any(Self::needs_ticks)
+            }
+            Self::OrFinally { main, until } => main.needs_ticks() || until.needs_ticks(),
+            Self::Default | Self::AfterCount { .. } | Self::Always | Self::Never | Self::EveryEventTime { .. } => false,
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
 fn is_zero(n: &i64) -> bool {
     *n == 0
@@ -593,6 +609,19 @@ impl Policy {
     /// All of it.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// Whether processing time plays a part: then whoever runs it records ticks.
+    pub fn needs_ticks(&self) -> bool {
+        self.spec.panes.as_ref().is_some_and(|p| p.trigger.needs_ticks())
+    }
+
+    /// The column that says how many records a row counts, where each counted record is in one main row as soon as a
+    /// flush has given it out: neither windows that overlap nor ones that wait for triggers have it.
+    pub fn count_column(&self) -> Option<usize> {
+        let once = matches!(self.spec.window, Windowing::Fixed { .. } | Windowing::Calendar { .. } | Windowing::Global);
+        let count = |m: &Measure| m.op == Op::Count && m.field.is_none();
+        if once && self.spec.panes.is_none() { self.spec.measures.iter().position(count) } else { None }
     }
 
     /// The canonical form: compact JSON, every field, fixed order.

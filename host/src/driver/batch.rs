@@ -14,7 +14,6 @@ use crate::runtime::{Engine, EngineError, Flush};
 use crate::source::{Chunk, LaneInfo, LaneReader, Next, Position, SourceError};
 use plimsoll_core::account::Reason;
 use plimsoll_core::lane::{Batch, Rest, Tip};
-use plimsoll_core::policy::Op;
 use plimsoll_core::time::ArrivalTime;
 use plimsoll_core::wire::effects::{self, DeadLetter, Effects};
 use plimsoll_core::wire::frame::{self, Kind};
@@ -169,7 +168,11 @@ impl Worker {
                 }
             };
             match next {
-                Next::Chunk(chunk) => {
+                Next::Chunk(mut chunk) => {
+                    if began.is_none() && context.policy.needs_ticks() {
+                        // In front of the records, so that a run of the batch anew sees the same clock.
+                        chunk.frames.splice(..0, tick());
+                    }
                     began.get_or_insert_with(Instant::now);
                     self.bytes_read += chunk.source_bytes;
                     self.behind_ms = chunk.behind_ms;
@@ -192,6 +195,9 @@ impl Worker {
                 }
                 Next::Idle if *stop.borrow() => {}
                 Next::Idle if gathered.chunks.is_empty() => {
+                    if context.policy.needs_ticks() && self.ticked().map_err(|error| self.engine_error(error))? {
+                        break;
+                    }
                     if context.config.once {
                         return Ok(Computed::Nothing(Made::AtTip));
                     }
@@ -204,14 +210,14 @@ impl Worker {
                 Next::End => gathered.ended = true,
             }
         }
-        if gathered.chunks.is_empty() && context.source.finite() {
+        if gathered.chunks.is_empty() && gathered.ended && context.source.finite() {
             return Ok(Computed::Nothing(Made::AtEnd));
         }
         let made = tokio::task::block_in_place(|| match trouble {
             None => self.flush().or_else(|error| self.replay(context, &gathered, error)),
             Some(error) => self.replay(context, &gathered, error),
         });
-        let (effects, snapshot) = made.map_err(|error| RunError::Engine { lane: self.lane.clone(), error })?;
+        let (effects, snapshot) = made.map_err(|error| self.engine_error(error))?;
         let places = self.places(&gathered, &effects)?;
         if !context.config.accept_poison
             && let Some(detail) = poison::judge(&effects, &places)
@@ -229,12 +235,23 @@ impl Worker {
             written_ms: clock::now_ms(),
             pin: context.pin(),
         };
-        let count = context.policy.spec().measures.iter().position(|m| m.op == Op::Count);
-        if let Err(e) = batch.check(count) {
+        if let Err(e) = batch.check(context.policy.count_column()) {
             let error = EngineError::Lie { detail: e.to_string() };
             return Err(RunError::Engine { lane: self.lane.clone(), error });
         }
         Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), gathered.ended))
+    }
+
+    /// Lets the clock go on while no records come; whether that gave out anything.
+    fn ticked(&mut self) -> Result<bool, EngineError> {
+        tokio::task::block_in_place(|| {
+            self.engine.apply(&tick())?;
+            Ok(self.engine.pending()? > 0)
+        })
+    }
+
+    fn engine_error(&self, error: EngineError) -> RunError {
+        RunError::Engine { lane: self.lane.clone(), error }
     }
 
     /// What the source has next. Its passing trouble is waited out; once told to stop, that is as if nothing were there.
@@ -332,6 +349,13 @@ impl Worker {
     }
 }
 
+/// The clock, recorded: the only way in which processing time passes for an engine.
+fn tick() -> Vec<u8> {
+    let mut frame = Vec::with_capacity(frame::HEADER);
+    frame::push(&mut frame, Kind::Tick, 0, Some(ArrivalTime::from_millis(clock::now_ms())), b"");
+    frame
+}
+
 struct Record {
     frame: Vec<u8>,
     ordinal: u64,
@@ -370,7 +394,7 @@ fn split(gathered: &Gathered) -> Vec<Record> {
                 out.push(Record { frame: bytes, ordinal, arrival: f.arrival, from: frame::HEADER });
             };
             let payload = &chunk.frames[f.from..f.to];
-            if f.kind == Kind::Lines {
+            if f.kind == Kind::Lines && !payload.is_empty() {
                 for (line, ordinal) in payload.split_inclusive(|b| *b == b'\n').zip(f.ordinal..) {
                     push(Kind::Lines, ordinal, line);
                 }

@@ -19,6 +19,8 @@ pub enum Flush {
     All,
     /// Only windows that can receive no more, and all dead letters.
     Final,
+    /// Everything, and windows that wait for triggers as far as they have come: the end of a run nobody goes on with.
+    Drain,
 }
 
 /// One engine with its state: a handle in a module's instance.

@@ -63,6 +63,7 @@ impl Engine for NativeEngine {
         let mode = match mode {
             Flush::All => FlushMode::All,
             Flush::Final => FlushMode::Final,
+            Flush::Drain => FlushMode::Drain,
         };
         self.engine.flush(mode, out);
         Ok(())

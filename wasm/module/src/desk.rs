@@ -145,10 +145,13 @@ impl Desk {
         let mode = match mode {
             0 => FlushMode::All,
             1 => FlushMode::Final,
+            2 => FlushMode::Drain,
             _ => {
                 return Err(Refusal::new(
                     Status::BadArgument,
-                    format_args!("flush mode {mode}: expected 0 (everything pending) or 1 (final windows only)"),
+                    format_args!(
+                        "flush mode {mode}: expected 0 (everything pending), 1 (final windows only) or 2 (all windows)"
+                    ),
                 ));
             }
         };

@@ -133,6 +133,7 @@ impl Live {
         let mode = match mode {
             Flush::All => 0,
             Flush::Final => 1,
+            Flush::Drain => 2,
         };
         let status = self.call(|a| &a.flush, (self.handle, mode))?;
         self.done("plimsoll_flush", status)?;
