@@ -279,10 +279,7 @@ fn begin(policy: &Policy, window: &Window, row: &Row, out: &mut Vec<u8>) {
     for (m, value) in spec.measures.iter().zip(&row.values) {
         out.push(b',');
         name(&m.name, out);
-        match value {
-            None => out.extend_from_slice(b"null"),
-            Some(v) => wide(*v, out),
-        }
+        optional(*value, out);
     }
     for d in &spec.derived {
         out.push(b',');
@@ -314,6 +311,13 @@ pub fn derived(of: Formula, columns: &[Option<i128>]) -> Option<i128> {
             let small = rest.checked_mul(MICROS)? / count;
             whole.checked_mul(MICROS)?.checked_add(small).map(|micros| micros / count)
         }
+    }
+}
+
+fn optional(v: Option<i128>, out: &mut Vec<u8>) {
+    match v {
+        None => out.extend_from_slice(b"null"),
+        Some(v) => wide(v, out),
     }
 }
 
@@ -380,7 +384,7 @@ pub fn write_pane(policy: &Policy, pane: &Pane, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"index\":");
     wide(pane.index.into(), out);
     out.extend_from_slice(b",\"settled_index\":");
-    pane.settled_index.map_or_else(|| out.extend_from_slice(b"null"), |i| wide(i.into(), out));
+    optional(pane.settled_index.map(i128::from), out);
     for (field, on) in [("first", pane.first), ("last", pane.last), ("retraction", pane.retraction)] {
         out.push(b',');
         name(field, out);
@@ -389,7 +393,7 @@ pub fn write_pane(policy: &Policy, pane: &Pane, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"timestamp\":");
     write_int(pane.timestamp.as_millis(), out);
     out.extend_from_slice(b",\"watermark\":");
-    pane.watermark.map_or_else(|| out.extend_from_slice(b"null"), |w| write_int(w.as_millis(), out));
+    optional(pane.watermark.map(|w| w.as_millis().into()), out);
     out.extend_from_slice(b"}\n");
 }
 

@@ -204,6 +204,10 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                             failure.get_or_insert_with(|| too_many_lanes(&context));
                             break;
                         }
+                        if context.policy.merges() && running.len() + left.len() >= 1 {
+                            failure.get_or_insert_with(|| sessions_on_lanes(&context));
+                            break;
+                        }
                         running.insert(info.id.clone(), info.clone());
                         let (context, halted) = (Arc::clone(&context), halted.clone());
                         tasks.spawn(async move { (info.clone(), lane::drive(context, info, halted).await) });
@@ -247,6 +251,15 @@ fn too_many_lanes(context: &lane::Context) -> RunError {
          shards, or use another store",
         context.source.describe(),
         context.store.describe(),
+    )))
+}
+
+/// A session is whole only where all records of its key come by one lane.
+fn sessions_on_lanes(context: &lane::Context) -> RunError {
+    RunError::Store(StoreError::Refused(format!(
+        "{} has more than one lane, and the records of one key may come by any of them: each lane would have sessions of \
+         its own; use one lane (a stream of one shard, files without --lane-per-file), or windows that do not merge",
+        context.source.describe(),
     )))
 }
 

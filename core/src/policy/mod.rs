@@ -616,6 +616,11 @@ impl Policy {
         self.spec.panes.as_ref().is_some_and(|p| p.trigger.needs_ticks())
     }
 
+    /// Whether windows of one key may become one.
+    pub fn merges(&self) -> bool {
+        matches!(self.spec.window, Windowing::Session { .. })
+    }
+
     /// The column that says how many records a row counts, where each counted record is in one main row as soon as a
     /// flush has given it out: neither windows that overlap nor ones that wait for triggers have it.
     pub fn count_column(&self) -> Option<usize> {

@@ -86,6 +86,13 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Outcome {
     let (policy, text) = common::policy(&args.policy)?;
+    if let Some(kept) = policy.spec().kept.first() {
+        return Err(Exit::Policy.because(anyhow!(
+            "`measures.{}`: a store's rows hold numbers that add up, and this is none; leave it out to run the policy, or \
+             see it with `plimsoll preview --panes-out FILE`",
+            kept.name
+        )));
+    }
     let engines = args.engine.load()?;
     let source = source(&args).await?;
     let (store, batch) = store(&args).await?;
