@@ -254,6 +254,15 @@ impl Decoder {
 
     #[inline(always)]
     fn read_time(&self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
+        match self.slots[clock.slot] {
+            // The usual, for which no check is left.
+            Slot::Int(n) if clock.unit == TimeUnit::Ms && in_this_century(n, 1_000) => Ok(n),
+            _ => self.read_other_time(&clock, buf, at),
+        }
+    }
+
+    #[inline(never)]
+    fn read_other_time(&self, clock: &Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
         let fault = |reason| Fault { reason, field: Some(clock.slot as u16), at };
         let slot = self.slots[clock.slot];
         let ms = match (clock.unit, slot) {
@@ -286,16 +295,11 @@ impl Decoder {
                 *value = Some(1);
                 continue;
             };
-            *value = match (self.slots[slot], op) {
-                (Slot::Int(n), Op::Sum | Op::Min | Op::Max) => Some(n),
-                (Slot::Null, _) => None,
-                // Of any type: only whether it is there counts.
-                (slot, Op::Count) if slot != Slot::Missing => Some(1),
-                (Slot::Int(n), Op::Squares) => match n.checked_mul(n) {
-                    Some(square) => Some(square),
-                    None => return Err(Fault { reason: Reason::OutOfRange, field: Some(slot as u16), at }),
-                },
-                (other, _) => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
+            *value = match self.slots[slot] {
+                Slot::Int(n) if matches!(op, Op::Sum | Op::Min | Op::Max) => Some(n),
+                other => {
+                    other_value(other, *op, buf).map_err(|reason| Fault { reason, field: Some(slot as u16), at })?
+                }
             };
         }
         Ok(())
@@ -351,6 +355,18 @@ impl Decoder {
             Reason::ModuleTrap => String::from("the module trapped on it"),
             Reason::ModuleOutOfTime => String::from("the module did not end on it"),
         }
+    }
+}
+
+/// What a measure counts of a value that is not simply its own.
+#[inline(never)]
+fn other_value(slot: Slot, op: Op, buf: &[u8]) -> Result<Option<i64>, Reason> {
+    match (slot, op) {
+        (Slot::Null, _) => Ok(None),
+        // Of any type: only whether it is there counts.
+        (slot, Op::Count) if slot != Slot::Missing => Ok(Some(1)),
+        (Slot::Int(n), Op::Squares) => n.checked_mul(n).map(Some).ok_or(Reason::OutOfRange),
+        (other, _) => Err(wrong_number(other, buf)),
     }
 }
 

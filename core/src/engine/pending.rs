@@ -282,15 +282,19 @@ fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
     let next = match op {
         _ if *held == NONE => Some(v),
         _ if *held < LEAST => return false,
-        Op::Count | Op::Sum | Op::Squares => held.checked_add(v),
-        Op::Min => Some(v.min(*held)),
-        Op::Max => Some(v.max(*held)),
+        _ if matches!(op, Op::Count | Op::Sum | Op::Squares) => held.checked_add(v),
+        _ => Some(extreme(op, *held, v)),
     };
     match next {
         Some(next) if next >= LEAST => *held = next,
         _ => return false,
     }
     true
+}
+
+#[inline(never)]
+fn extreme(op: Op, held: i64, v: i64) -> i64 {
+    if op == Op::Min { held.min(v) } else { held.max(v) }
 }
 
 /// Counts in 128 bits, which no sum of 64-bit values leaves. A value that was wide stays so.
