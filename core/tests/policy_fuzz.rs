@@ -2,8 +2,9 @@
 
 use plimsoll_core::policy::text::{Code, DIAGNOSTICS_MAX, Diagnostics, Syntax, parse};
 use plimsoll_core::policy::{
-    Format, Future, Input, Late, LateBy, LateTo, Limits, Measure, Op, Path, Policy, Spec, Strategy as Follows,
-    TimeField, TimeUnit, Watermark, Windowing, explain,
+    Accumulation, Bundle, CalendarUnit, Derived, Emission, Format, Formula, Future, Input, Keep, Kept, Late, LateBy,
+    LateTo, Limits, Measure, Op, Panes, Path, Policy, Spec, Strategy as Follows, TimeField, TimeUnit,
+    TimestampCombiner, Touching, Trigger, Watermark, Windowing, explain, limits,
 };
 use plimsoll_core::time::TimeDelta;
 use proptest::collection::vec;
@@ -49,7 +50,7 @@ fn watermark() -> impl Strategy<Value = Watermark> {
     let quantile = (1..1_000_u32, 1..=2_001_u32).prop_flat_map(|(q_milli, sample)| {
         (1..=sample).prop_map(move |min_sample| Follows::Quantile { q_milli, sample, min_sample })
     });
-    let strategy = prop_oneof![Just(Follows::Max), Just(Follows::Arrival), quantile];
+    let strategy = prop_oneof![Just(Follows::Max), Just(Follows::Arrival), Just(Follows::Given), quantile];
     let future = select(vec![Future::Quarantine, Future::Clamp, Future::Accept]);
     (strategy, span(0), option::of(span(0)), future).prop_map(|(strategy, delay, max_future, future)| Watermark {
         strategy,
@@ -59,57 +60,220 @@ fn watermark() -> impl Strategy<Value = Watermark> {
     })
 }
 
-fn late() -> impl Strategy<Value = Late> {
-    let by =
-        prop_oneof![Just((LateBy::Record, TimeDelta::ZERO)), span(0).prop_map(|allowed| (LateBy::Window, allowed)),];
-    (by, select(vec![LateTo::Table, LateTo::Drop, LateTo::Accept])).prop_map(|((by, allowed_lateness), to)| Late {
-        by,
-        allowed_lateness,
-        to,
-    })
+/// Where windows give out panes, any lateness will do, and what has expired is not accepted.
+fn late(panes: bool) -> impl Strategy<Value = Late> {
+    let record = Just((LateBy::Record, TimeDelta::ZERO)).boxed();
+    let window = span(0).prop_map(|allowed| (LateBy::Window, allowed)).boxed();
+    let for_ever = Just((LateBy::Window, limits::LATENESS_UNBOUNDED)).boxed();
+    let by = select(if panes { vec![record, window, for_ever] } else { vec![record, window] }).prop_flat_map(|by| by);
+    let last = if panes { LateTo::Drop } else { LateTo::Accept };
+    (by, select(vec![LateTo::Table, LateTo::Drop, LateTo::DeadLetters, last]))
+        .prop_map(|((by, allowed_lateness), to)| Late { by, allowed_lateness, to })
+}
+
+fn value() -> impl Strategy<Value = Path> {
+    "[a-zé.\"]{1,8}".prop_map(|field| vec!["value".into(), field])
+}
+
+/// Names of a few measures, so that none of them is another's with an ending.
+fn names() -> impl Strategy<Value = Vec<&'static str>> {
+    subsequence(vec!["z", "b-1", "Total", "count", "sum", "a_b", "m"], 1..=7).prop_shuffle()
 }
 
 fn measures() -> impl Strategy<Value = Vec<Measure>> {
-    let names = subsequence(vec!["z", "b-1", "Total", "count", "sum", "a_b", "m"], 1..=7).prop_shuffle();
-    names.prop_flat_map(|names| {
+    names().prop_flat_map(|names| {
         names
             .into_iter()
             .map(|name| {
-                let op = select(vec![Op::Count, Op::Sum, Op::Min, Op::Max]);
-                (op, "[a-zé.\"]{1,8}").prop_map(move |(op, field)| Measure {
+                let op = select(vec![Op::Count, Op::Sum, Op::Min, Op::Max, Op::Squares]);
+                (op, value(), any::<bool>()).prop_map(move |(op, field, all)| Measure {
                     name: name.into(),
                     op,
-                    field: (op != Op::Count).then(|| vec!["value".into(), field]),
+                    field: (op != Op::Count || !all).then_some(field),
                 })
             })
             .collect::<Vec<_>>()
     })
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
-    let window = span(1).prop_flat_map(|size| {
-        (0..size.as_millis()).prop_map(move |o| Windowing::Fixed { size, offset: TimeDelta::from_millis(o) })
+/// Means and variances: of fields, with columns of their own before, between or behind the others, and of columns.
+fn moments() -> impl Strategy<Value = Vec<(&'static str, bool, bool, Index, Path)>> {
+    let names = subsequence(vec!["avg", "Spread", "v_2", "mid"], 0..=4).prop_shuffle();
+    names.prop_flat_map(|names| {
+        let moment = |name| (Just(name), any::<bool>(), any::<bool>(), any::<Index>(), value());
+        names.into_iter().map(moment).collect::<Vec<_>>()
+    })
+}
+
+fn derive(measures: &mut Vec<Measure>, moments: Vec<(&'static str, bool, bool, Index, Path)>) -> Vec<Derived> {
+    let mut wanted: Vec<(&str, Vec<String>)> = Vec::new();
+    for (name, variance, own, at, field) in moments {
+        let ops = [("_sum", Op::Sum), ("_count", Op::Count), ("_squares", Op::Squares)];
+        let ops = &ops[..if variance { 3 } else { 2 }];
+        let ending = if own { "" } else { "_x" };
+        let names: Vec<String> = ops.iter().map(|(op, _)| format!("{name}{ending}{op}")).collect();
+        let made = ops.iter().zip(&names).map(|((_, op), name)| Measure {
+            name: name.clone(),
+            op: *op,
+            field: Some(field.clone()),
+        });
+        // Between the columns of another it is no longer that one's own.
+        let at = at.index(measures.len() + 1);
+        measures.splice(at..at, made);
+        wanted.push((name, names));
+    }
+    let column = |name: &String| measures.iter().position(|m| m.name == *name).expect("it was made") as u32;
+    let derived = wanted.iter().map(|(name, names)| Derived {
+        name: (*name).into(),
+        of: match names.as_slice() {
+            [sum, count] => Formula::Mean { sum: column(sum), count: column(count) },
+            [sum, count, squares] => {
+                Formula::Variance { sum: column(sum), count: column(count), squares: column(squares) }
+            }
+            _ => unreachable!("a mean has two columns and a variance three"),
+        },
     });
+    derived.collect()
+}
+
+fn kept() -> impl Strategy<Value = Vec<Kept>> {
+    let what = prop_oneof![
+        Just(Keep::First),
+        Just(Keep::Last),
+        (1..=10_000_u32).prop_map(|most| Keep::List { most }),
+        Just(Keep::Distinct),
+        (0..=1_000_u32).prop_map(|q_milli| Keep::Quantile { q_milli }),
+        (1..=10_000_u32).prop_map(|k| Keep::TopK { k }),
+    ];
+    vec((what, value()), 0..=8).prop_map(|all| {
+        let named = all.into_iter().enumerate();
+        named.map(|(i, (what, field))| Kept { name: format!("kept{i}"), what, field }).collect()
+    })
+}
+
+fn trigger() -> impl Strategy<Value = Trigger> {
+    let ms = |least| span(least).prop_map(TimeDelta::as_millis);
+    let delay =
+        (ms(0), option::of(ms(1).prop_flat_map(|align| (Just(align), 0..align)))).prop_map(|(delay_ms, align)| {
+            let (align_ms, align_offset_ms) = align.map_or((None, 0), |(align, offset)| (Some(align), offset));
+            Trigger::AfterProcessingTime { delay_ms, align_ms, align_offset_ms }
+        });
+    let leaf = prop_oneof![
+        select(vec![
+            Trigger::Default,
+            Trigger::Always,
+            Trigger::Never,
+            Trigger::AfterWatermark { early: None, late: None }
+        ]),
+        (1..=limits::COUNT_MAX).prop_map(|count| Trigger::AfterCount { count }),
+        delay,
+        ms(1).prop_map(|period_ms| Trigger::EveryEventTime { period_ms }),
+    ];
+    let tree = leaf.prop_recursive(5, 20, 3, |inner| {
+        let boxed = || inner.clone().prop_map(Box::new);
+        let some = || vec(inner.clone(), 1..4);
+        prop_oneof![
+            (option::of(boxed()), option::of(boxed()))
+                .prop_map(|(early, late)| Trigger::AfterWatermark { early, late }),
+            boxed().prop_map(|trigger| Trigger::Repeatedly { trigger }),
+            some().prop_map(|triggers| Trigger::AfterEach { triggers }),
+            some().prop_map(|triggers| Trigger::AfterAny { triggers }),
+            some().prop_map(|triggers| Trigger::AfterAll { triggers }),
+            (boxed(), boxed()).prop_map(|(main, until)| Trigger::OrFinally { main, until }),
+        ]
+    });
+    // The generator's bound is no hard one.
+    tree.prop_map(|t| if nodes(&t) > limits::TRIGGER_NODES_MAX { Trigger::Default } else { t })
+}
+
+fn nodes(t: &Trigger) -> usize {
+    let below = match t {
+        Trigger::AfterWatermark { early, late } => [early, late].into_iter().flatten().map(|t| nodes(t)).sum(),
+        Trigger::Repeatedly { trigger } => nodes(trigger),
+        Trigger::OrFinally { main, until } => nodes(main) + nodes(until),
+        Trigger::AfterEach { triggers } | Trigger::AfterAny { triggers } | Trigger::AfterAll { triggers } => {
+            triggers.iter().map(nodes).sum()
+        }
+        _ => 0,
+    };
+    1 + below
+}
+
+fn panes() -> impl Strategy<Value = Panes> {
+    let emission = || select(vec![Emission::Always, Emission::IfNonEmpty]);
+    let modes = (
+        select(vec![Accumulation::Discarding, Accumulation::Accumulating, Accumulation::Retracting]),
+        select(vec![TimestampCombiner::EndOfWindow, TimestampCombiner::Earliest, TimestampCombiner::Latest]),
+        select(vec![Bundle::Record, Bundle::Frame]),
+        any::<bool>(),
+    );
+    let most = limits::SPAN_MAX.as_millis();
+    (trigger(), modes, -most..=most, (emission(), emission()), 1..=limits::OPEN_MAX).prop_map(
+        |(trigger, (accumulation, timestamp, bundle, flush_on_expiry), shift, (on_time, closing), open_max)| Panes {
+            trigger,
+            accumulation,
+            timestamp,
+            timestamp_shift: TimeDelta::from_millis(shift),
+            on_time,
+            closing,
+            flush_on_expiry,
+            bundle,
+            open_max,
+        },
+    )
+}
+
+/// Of every kind; a calendar's zone comes from text, since its data does.
+fn window() -> impl Strategy<Value = Windowing> {
+    fn within(d: TimeDelta) -> impl Strategy<Value = TimeDelta> {
+        (0..d.as_millis()).prop_map(TimeDelta::from_millis)
+    }
+    let fixed = span(1).prop_flat_map(|size| within(size).prop_map(move |offset| Windowing::Fixed { size, offset }));
+    let sliding = (span(1), span(1)).prop_flat_map(|(size, every)| {
+        let every = TimeDelta::from_millis(every.as_millis().max(size.as_millis() / 1_000 + 1));
+        within(every).prop_map(move |offset| Windowing::Sliding { size, every, offset })
+    });
+    let cumulative = (1..100_000_i64, 1..=1_000_i64).prop_flat_map(|(step, n)| {
+        let (size, step) = (TimeDelta::from_millis(step * n), TimeDelta::from_millis(step));
+        within(size).prop_map(move |offset| Windowing::Cumulative { size, step, offset })
+    });
+    let touching = select(vec![Touching::Separate, Touching::Merge]);
+    let session = (span(1), option::of(path("gap")), touching)
+        .prop_map(|(gap, gap_field, touching)| Windowing::Session { gap, gap_field, touching });
+    let units = vec![CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month];
+    let zones =
+        vec!["UTC", "Asia/Tokyo", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"];
+    let calendar = (select(units), select(zones)).prop_map(|(every, zone)| {
+        let text = format!(
+            "policy = \"p\"\ninput = {{ time = {{ field = \"t\", unit = \"ms\" }}, key = [\"k\"] }}\n\
+             measures = {{ n = \"count\" }}\nwindow = {{ calendar = {{ every = \"day\", zone = \"{zone}\" }} }}"
+        );
+        let p = Policy::from_toml(&text).expect("a known zone");
+        let Windowing::Calendar { zone, .. } = p.spec().window.clone() else { panic!("not the calendar") };
+        Windowing::Calendar { every, zone }
+    });
+    prop_oneof![3 => fixed, 2 => sliding, 1 => cumulative, 2 => session, 1 => calendar, 1 => Just(Windowing::Global)]
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
     let limits = (1..=16_u32 << 20, 1..=1_900_u32, 1..=256_u32 << 10).prop_map(|(r, k, d)| Limits {
         record_bytes: r,
         key_bytes: k,
         dead_letter_bytes: d,
     });
-    ("[A-Za-z][A-Za-z0-9_-]{0,63}", input(), window, watermark(), late(), measures(), limits).prop_map(
-        |(policy, input, window, watermark, late, measures, limits)| {
-            let spec = Spec {
-                v: 1,
-                policy,
-                input,
-                window,
-                watermark,
-                late,
-                measures,
-                derived: Vec::new(),
-                kept: Vec::new(),
-                panes: None,
-                limits,
-            };
+    let when = (window(), option::of(panes()), panes()).prop_flat_map(|(window, panes, of_sessions)| {
+        let merging = matches!(window, Windowing::Session { .. });
+        let panes = panes.or(merging.then_some(of_sessions));
+        (late(panes.is_some()), Just(window), Just(panes))
+    });
+    let what = (measures(), moments(), kept());
+    ("[A-Za-z][A-Za-z0-9_-]{0,63}", input(), watermark(), when, what, limits).prop_map(
+        |(policy, input, watermark, (late, window, panes), (mut measures, moments, mut kept), limits)| {
+            let derived = derive(&mut measures, moments);
+            if panes.is_none() {
+                kept.clear();
+            }
+            let spec = Spec { v: 1, policy, input, window, watermark, late, measures, derived, kept, panes, limits };
             Policy::new(spec).expect("only policies are made here")
         },
     )

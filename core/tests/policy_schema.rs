@@ -61,10 +61,59 @@ fn good() -> Vec<Value> {
         full["watermark"] = json!({ "future": future });
         documents.push(full.clone());
     }
-    for strategy in ["max", "arrival"] {
+    for strategy in ["max", "arrival", "given"] {
         full["watermark"] = json!({ strategy: true, "max_future": "1h30m" });
         documents.push(full.clone());
     }
+    full["late"] = json!({ "by": "window", "to": "dead_letters" });
+    full["measures"] = json!({
+        "n": "count", "c": {"count": "v.c"}, "s": {"sum": "v.s"}, "q": {"squares": "v.s"}, "m": {"mean": "v.m"},
+        "v": {"variance": ["v", "v.v"]}, "of": {"mean": {"sum": "s", "count": "n"}},
+        "off": {"variance": {"sum": "s", "count": "c", "squares": "q"}},
+    });
+    for window in [
+        json!({"sliding": {"size": "10m", "every": "1m"}, "offset": "30s"}),
+        json!({"cumulative": {"size": "1d", "step": "1h"}, "offset": "1h"}),
+        json!({"session": {"gap": "30s", "gap_field": "g.ms", "touching": "merge"}}),
+        json!({"session": {"gap": "30s", "touching": "separate"}}),
+        json!({"calendar": {"every": "hour", "zone": "UTC"}}),
+        json!({"calendar": {"every": "day", "zone": "Asia/Tokyo"}}),
+        json!({"calendar": {"every": "week", "zone": "America/New_York"}}),
+        json!({"calendar": {"every": "month", "zone": "Europe/Berlin"}}),
+        json!({"global": true}),
+    ] {
+        full["window"] = window;
+        documents.push(full.clone());
+    }
+    full["measures"] = json!({
+        "n": "count", "f": {"first": "v.f"}, "l": {"last": "v.f"}, "a": {"list": {"field": "v.a", "most": 7}},
+        "d": {"distinct": "v.d"}, "p95": {"quantile": {"field": ["v", "p"], "q": 0.95}},
+        "top": {"top_k": {"field": "v.t", "k": 10}},
+    });
+    full["late"] = json!({ "by": "window", "allowed_lateness": "unbounded" });
+    full["trigger"] = json!({
+        "when": {"after_watermark": {
+            "early": {"after_each": [{"after_count": 9}, {"after_any": ["always", {"every_event_time": "5m"}]}]},
+            "late": {"after_all": [{"after_count": 1}, {"after_processing_time": "1m"}]},
+        }},
+        "accumulation": "retracting", "timestamp": "earliest", "timestamp_shift": "-1m", "on_time_pane": "always",
+        "closing_pane": "always", "flush_on_expiry": false, "bundle": "frame", "open_max": 1, "may_lose_data": false,
+    });
+    documents.push(full.clone());
+    full["trigger"] = json!({
+        "when": {"or_finally": {
+            "main": {"repeatedly": {"after_processing_time": {"delay": "0s", "align": "1m", "align_offset": "5s"}}},
+            "until": "after_watermark",
+        }},
+        "accumulation": "discarding", "timestamp": "latest", "may_lose_data": true,
+    });
+    documents.push(full.clone());
+    full["trigger"] = json!({ "when": "never", "accumulation": "accumulating", "timestamp": "end_of_window" });
+    documents.push(full.clone());
+    full["trigger"] = json!({ "when": "default", "on_time_pane": "if_non_empty", "bundle": "record" });
+    documents.push(full.clone());
+    full["trigger"] = json!({});
+    documents.push(full.clone());
     documents
 }
 
@@ -89,11 +138,16 @@ fn every_property_of_the_schema_is_read() {
     }
     let missing: Vec<_> = there.difference(&used).collect();
     assert!(missing.is_empty(), "no good document above has {missing:?}");
-    // Every word of every choice, too.
+    // Every word of every choice and every form of a measure or trigger, too.
     let text = good().iter().map(Value::to_string).collect::<String>();
     for (name, def) in schema.0["$defs"].as_object().expect("definitions") {
-        for word in def["oneOf"].as_array().into_iter().flatten() {
-            assert!(text.contains(&word["const"].to_string()), "no good document above has {word} of {name}");
+        let forms = def["anyOf"].as_array().into_iter().flatten().filter_map(|any| any["oneOf"].as_array());
+        for form in forms.chain(def["oneOf"].as_array()).flatten() {
+            let word = match &form["const"] {
+                Value::Null => format!("{}:", form["required"][0]),
+                word => word.to_string(),
+            };
+            assert!(text.contains(&word), "no good document above has {word} of {name}");
         }
     }
 }
@@ -108,7 +162,7 @@ fn every_other_property_is_refused_by_both() {
             object.insert("unheard_of".into(), json!(1));
             let e = read(&wrong).expect_err("an unknown field");
             let code = if place == "/measures" { Code::WrongType } else { Code::UnknownField };
-            let path = format!("{}.unheard_of", place.trim_start_matches('/').replace('/', "."));
+            let path = format!("{}.unheard_of", dotted(&place));
             let found: Vec<_> = e.all.iter().map(|d| (d.code, d.path.as_str())).collect();
             assert_eq!(found, [(code, path.trim_start_matches('.'))], "{wrong}");
             assert!(schema.judge(&wrong).is_err(), "the schema takes {wrong}");
@@ -136,7 +190,9 @@ fn what_is_required_and_what_is_not_is_the_same_for_both() {
 #[test]
 fn defaults_are_the_same_for_both() {
     let schema = Judge(schema());
-    let filled: Value = serde_json::from_str(&read(&good()[0]).expect("good").to_json()).expect("JSON");
+    let mut least = good()[0].clone();
+    least["trigger"] = json!({});
+    let filled: Value = serde_json::from_str(&read(&least).expect("good").to_json()).expect("JSON");
     let mut seen = 0;
     for (place, object) in objects(&filled) {
         let Some((_, def)) = schema.sections().into_iter().find(|(name, _)| *name == section(&place)) else { continue };
@@ -147,8 +203,9 @@ fn defaults_are_the_same_for_both() {
             }
         }
     }
-    // Three sections as a whole; format, unit check, offset; six of the watermark, three of late, three limits.
-    assert_eq!(seen, 18);
+    // Three sections as a whole; format, unit check, offset; six of the watermark, three of late, ten of the trigger,
+    // three limits.
+    assert_eq!(seen, 28);
 }
 
 /// Every value of every good document replaced by every other kind of value.
@@ -193,10 +250,25 @@ fn what_the_reader_accepts_the_schema_accepts() {
         json!({"max": true}),
         json!({"max": true, "quantile": 0.5}),
         json!({"max": true, "sample": 5}),
+        json!("after_watermark"),
+        json!("unbounded"),
+        json!("-5m"),
+        json!("UTC"),
+        json!({"after_count": 3}),
+        json!({"repeatedly": "always", "after_count": 3}),
+        json!({"when": "default"}),
+        json!({"session": {"gap": "5s"}}),
+        json!({"session": {"gap": "5s"}, "offset": "1s"}),
+        json!({"global": true, "fixed": "1m"}),
+        json!({"field": "f", "most": 5}),
+        json!({"sum": "s", "count": "n"}),
     ];
     let (mut accepted, mut refused) = (0, 0);
+    let mut before = Value::Null;
     for document in good() {
-        for place in places(&document) {
+        // What the document before had as well was tried there.
+        let new = |place: &String| before.pointer(place) != document.pointer(place);
+        for place in places(&document).into_iter().filter(new) {
             for other in &others {
                 let mut changed = document.clone();
                 *changed.pointer_mut(&place).expect("it is there") = other.clone();
@@ -213,8 +285,18 @@ fn what_the_reader_accepts_the_schema_accepts() {
                 }
             }
         }
+        before = document;
     }
     assert!(accepted > 500 && refused > 5_000, "{accepted} accepted, {refused} refused");
+}
+
+/// A place as messages name it: `a.b[0]`.
+fn dotted(place: &str) -> String {
+    let steps = place
+        .split('/')
+        .skip(1)
+        .map(|step| if step.bytes().all(|b| b.is_ascii_digit()) { format!("[{step}]") } else { format!(".{step}") });
+    steps.collect::<String>().trim_start_matches('.').into()
 }
 
 /// The definition that describes the object at a place.
@@ -223,7 +305,12 @@ fn section(place: &str) -> String {
     match names.as_slice() {
         [] => String::new(),
         ["input", _] => "time".into(),
+        ["window", kind] => (*kind).into(),
         ["measures", _] => "measure".into(),
+        ["measures", _, moment @ ("mean" | "variance")] => format!("columns_of_{moment}"),
+        ["measures", .., kept] => (*kept).into(),
+        ["trigger", .., trigger @ ("after_watermark" | "after_processing_time" | "or_finally")] => (*trigger).into(),
+        ["trigger", _, ..] => "when".into(),
         [name, ..] => (*name).into(),
     }
 }
@@ -327,12 +414,15 @@ impl Judge {
     }
 }
 
-/// The two patterns of the schema.
+/// The patterns of the schema.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern {
         "^[A-Za-z][A-Za-z0-9_-]{0,63}$" => {
             let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
             text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(word)
+        }
+        "^-?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$" => {
+            matches("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", text.strip_prefix('-').unwrap_or(text))
         }
         "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$" => {
             let mut rest = text;

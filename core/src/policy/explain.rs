@@ -2,8 +2,14 @@
 //!
 //! Not here: the reference of fields (`text::reference`), why a certain number is so (`plimsoll explain`).
 
+mod panes;
+
+use super::columns::{self, Moment};
 use super::duration::Written;
-use super::{CalendarUnit, Future, LateBy, LateTo, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Windowing};
+use super::{
+    CalendarUnit, Future, Keep, LateBy, LateTo, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Touching,
+    Windowing, limits,
+};
 use crate::time::TimeDelta;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -12,29 +18,75 @@ use alloc::vec::Vec;
 /// Says what a policy does, a sentence a line.
 pub fn explain(policy: &Policy) -> String {
     let s = policy.spec();
-    let sentences = [what(s), times(s), final_when(s), late(s), future(s), limits(s)];
+    let mut sentences = Vec::from([what(s), times(s), final_when(s)]);
+    sentences.extend(s.panes.iter().flat_map(|p| panes::sentences(s, p)));
+    sentences.extend([late(s), future(s), bounds(s)]);
     sentences.join("\n")
 }
 
 fn what(s: &Spec) -> String {
+    let owners = columns::owners(s);
     let mut parts: Vec<String> = Vec::new();
-    for (op, verb) in [
-        (Op::Count, "counts records as"),
-        (Op::Sum, "sums"),
-        (Op::Min, "keeps the least"),
-        (Op::Max, "keeps the greatest"),
-        (Op::Squares, "sums the squares of"),
-    ] {
-        let of_op = s.measures.iter().filter(|m| m.op == op);
-        let names: Vec<String> = of_op.map(|m| column(&m.name, m.field.as_ref())).collect();
+    let mut say = |verb: &str, names: Vec<String>| {
         if !names.is_empty() {
             parts.push(format!("{verb} {}", and(&names)));
         }
+    };
+    let of_op = |op: Op, field: bool| {
+        let columns = s.measures.iter().zip(&owners);
+        // What is kept for a mean is told as the mean.
+        let asked = columns.filter(move |(m, owner)| owner.is_none() && m.op == op && m.field.is_some() == field);
+        asked.map(|(m, _)| column(&m.name, m.field.as_ref())).collect::<Vec<_>>()
+    };
+    say("counts records as", of_op(Op::Count, false));
+    say("counts records that have", of_op(Op::Count, true));
+    say("sums", of_op(Op::Sum, true));
+    say("keeps the least", of_op(Op::Min, true));
+    say("keeps the greatest", of_op(Op::Max, true));
+    say("sums the squares of", of_op(Op::Squares, true));
+    for (moment, of_field, of_columns) in [
+        (Moment::Mean, "shows the mean of", "divides"),
+        (Moment::Variance, "shows the variance of", "shows the variance out of"),
+    ] {
+        let of_moment = || s.derived.iter().filter(|d| Moment::of(&d.of) == moment);
+        let own = of_moment().filter_map(|d| {
+            let first = columns::made_for(s, d)?;
+            Some(column(&d.name, s.measures[first].field.as_ref()))
+        });
+        say(of_field, own.collect());
+        let out_of = of_moment().filter(|d| columns::made_for(s, d).is_none()).map(|d| {
+            let names: Vec<String> = d.of.columns().iter().map(|(_, _, i)| columns::name(s, *i)).collect();
+            let of = if moment == Moment::Mean { names.join(" by ") } else { and(&names) };
+            format!("{of} as {}", d.name)
+        });
+        say(of_columns, out_of.collect());
+    }
+    for k in &s.kept {
+        let named = column(&k.name, Some(&k.field));
+        let verb = match k.what {
+            Keep::First => "keeps the first".to_string(),
+            Keep::Last => "keeps the last".to_string(),
+            Keep::List { most } => format!("lists the first {most} of"),
+            Keep::Distinct => "estimates how many different".to_string(),
+            Keep::Quantile { q_milli } => format!("estimates the {} of", quantile(q_milli)),
+            Keep::TopK { k } => format!("estimates the {k} most frequent"),
+        };
+        say(&verb, Vec::from([named]));
     }
     let (each, offset) = windows(s);
     let from = if offset.as_millis() == 0 { String::new() } else { format!(", offset by {}", Written(offset)) };
     let key: Vec<String> = s.input.key.iter().map(|p| p.join(".")).collect();
     format!("{} per {}, {each}{from}.", capital(&parts.join(", ")), and(&key))
+}
+
+/// `0.95 quantile`, or `median`.
+fn quantile(q_milli: u32) -> String {
+    match q_milli {
+        0 => "least".into(),
+        500 => "median".into(),
+        1_000 => "greatest".into(),
+        q => format!("{} quantile", format!("0.{q:03}").trim_end_matches('0')),
+    }
 }
 
 fn windows(s: &Spec) -> (String, TimeDelta) {
@@ -55,8 +107,15 @@ fn windows(s: &Spec) -> (String, TimeDelta) {
             };
             (format!("in each {every} of {}'s calendar", zone.name), TimeDelta::ZERO)
         }
-        Windowing::Session { gap, .. } => {
-            (format!("in sessions that end after {} without a record", Written(*gap)), TimeDelta::ZERO)
+        Windowing::Session { gap, gap_field, touching } => {
+            let own = gap_field
+                .as_ref()
+                .map_or(String::new(), |p| format!(", or as many milliseconds as {} says,", p.join(".")));
+            let touching = match touching {
+                Touching::Separate => "",
+                Touching::Merge => " (those that touch are one)",
+            };
+            (format!("in sessions{touching} that end after {}{own} without a record", Written(*gap)), TimeDelta::ZERO)
         }
         Windowing::Global => ("over all of time".into(), TimeDelta::ZERO),
     }
@@ -91,30 +150,32 @@ fn time_field(t: &TimeField) -> String {
 }
 
 fn final_when(s: &Spec) -> String {
-    let behind = s.watermark.delay.as_millis().saturating_add(s.late.allowed_lateness.as_millis());
+    let lateness = s.late.allowed_lateness;
+    if s.window == Windowing::Global {
+        return "The window is final when the stream ends, and never before.".into();
+    }
+    if lateness == limits::LATENESS_UNBOUNDED {
+        return "No window is ever final: each takes records however late they are.".into();
+    }
+    let behind = s.watermark.delay.as_millis().saturating_add(lateness.as_millis());
     let behind = Written(TimeDelta::from_millis(behind));
     match s.watermark.strategy {
         Strategy::Max => format!("A window is final once an event time {behind} past its end has been seen."),
         Strategy::Given => format!("A window is final once the source's own watermark is {behind} past its end."),
         Strategy::Arrival => format!("A window is final once a record has arrived {behind} after its end."),
-        Strategy::Quantile { q_milli, sample, min_sample } => {
-            let quantile = if q_milli == 500 {
-                "median".to_string()
-            } else {
-                let decimals = format!("0.{q_milli:03}");
-                format!("{} quantile", decimals.trim_end_matches('0'))
-            };
-            format!(
-                "A window is final once the {quantile} of the last {sample} event times (at least {min_sample}) is \
-                 {behind} past its end."
-            )
-        }
+        Strategy::Quantile { q_milli, sample, min_sample } => format!(
+            "A window is final once the {} of the last {sample} event times (at least {min_sample}) is {behind} past \
+             its end.",
+            quantile(q_milli)
+        ),
     }
 }
 
 fn late(s: &Spec) -> String {
+    let many = matches!(s.window, Windowing::Sliding { .. } | Windowing::Cumulative { .. });
     let judged = match s.late.by {
         LateBy::Record => "A record is late when its own time is behind the watermark",
+        LateBy::Window if many => "A record is late when all of its windows are final",
         LateBy::Window => "A record is late when its window is final",
     };
     let goes = match s.late.to {
@@ -138,7 +199,7 @@ fn future(s: &Spec) -> String {
     format!("A record more than {} ahead of its arrival {goes}, and moves no watermark.", Written(most))
 }
 
-fn limits(s: &Spec) -> String {
+fn bounds(s: &Spec) -> String {
     let l = &s.limits;
     format!(
         "Records over {} bytes and keys over {} bytes are rejected; a dead letter keeps up to {} bytes.",

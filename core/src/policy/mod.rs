@@ -11,6 +11,7 @@
 //! Not here: the text people write and its errors (`text`), what an engine does with it (`engine`).
 
 mod canonical;
+mod columns;
 pub mod duration;
 mod validate;
 

@@ -22,6 +22,7 @@ mod schema;
 mod toml;
 mod tree;
 mod walk;
+mod zone;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics};
 pub use reference::reference;

@@ -3,9 +3,15 @@
 //! Every refusal names the field by its path in people's text (`window.fixed`, `input.key[1]`, `measures.views`), what
 //! was found and what would be right, so that `text` can point at the place. All refusals are found, not the first.
 //!
+//! Rules of one kind stand in files of their own: `window`, `measures`, `panes`.
 //! Not here: the forms of values in people's text (`text`), of durations (`duration`).
 
-use super::{LateBy, Measure, Op, Path, Spec, Strategy, Windowing};
+mod measures;
+mod panes;
+mod window;
+
+use super::{Derived, Measure, Op, Path, Spec, Strategy, Windowing, columns};
+use crate::policy::columns::Moment;
 use crate::policy::duration::Written;
 use crate::time::TimeDelta;
 use alloc::collections::BTreeMap;
@@ -31,6 +37,15 @@ pub mod limits {
     pub const DERIVED_MAX: usize = 32;
     /// Most triggers in a trigger, itself included.
     pub const TRIGGER_NODES_MAX: usize = 32;
+    /// Deepest nesting of triggers in each other.
+    pub const TRIGGER_DEPTH_MAX: usize = 12;
+    /// Most records that a trigger counts up to.
+    pub const COUNT_MAX: u64 = i64::MAX as u64;
+    /// `"unbounded"` as an allowed lateness.
+    pub const LATENESS_UNBOUNDED: TimeDelta = TimeDelta::from_millis(i64::MAX);
+    /// Greatest magnitude of a value whose square is summed: the square still fits 64 bits. A record with a greater one
+    /// is rejected as `out_of_range`.
+    pub const SQUARED_MAX: i64 = 3_037_000_499;
     /// Most windows that may hold one instant.
     pub const WINDOWS_OF_A_RECORD_MAX: i64 = 1_000;
     /// Most windows of keys open at once in one lane.
@@ -101,18 +116,12 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
     p.input(s);
     p.window(s);
     p.watermark(s);
-    p.span("late.allowed_lateness", s.late.allowed_lateness, 0);
-    if s.late.by == LateBy::Record && s.late.allowed_lateness != TimeDelta::ZERO {
-        p.value(
-            "late.allowed_lateness",
-            Written(s.late.allowed_lateness),
-            "0s where late.by is \"record\": a record is late as soon as it is behind the watermark; \
-             use late.by = \"window\"",
-        );
-    }
+    p.lateness(s);
+    p.panes(s);
     p.measures(s);
     // Beyond the counts above the document is refused anyway, and comparing all pairs of fields would take long.
-    if s.input.key.len() <= limits::KEY_FIELDS_MAX && s.measures.len() <= limits::MEASURES_MAX {
+    let few = s.measures.len() <= limits::MEASURES_MAX && s.kept.len() <= limits::KEPT_MAX;
+    if few && s.input.key.len() <= limits::KEY_FIELDS_MAX {
         p.prefixes(s);
     }
     let l = &s.limits;
@@ -125,11 +134,19 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
 /// All the paths that a spec wants of a record, with the field that wants them; unsorted, duplicates included.
 pub(crate) fn wanted(s: &Spec) -> impl Iterator<Item = (String, &Path)> {
     let i = &s.input;
+    let gap_field = match &s.window {
+        Windowing::Session { gap_field, .. } => gap_field.as_ref(),
+        _ => None,
+    };
     core::iter::once((String::from("input.time.field"), &i.time.field))
         .chain(i.arrival.iter().map(|a| ("input.arrival.field".into(), &a.field)))
         .chain(i.key.iter().enumerate().map(|(i, p)| (key_at(i), p)))
         .chain(i.source.iter().map(|p| ("input.source".into(), p)))
-        .chain(s.measures.iter().filter_map(|m| m.field.as_ref().map(|p| (operand_at(m), p))))
+        .chain(gap_field.map(|p| (String::from("window.session.gap_field"), p)))
+        .chain(
+            s.measures.iter().zip(columns::owners(s)).filter_map(|(m, o)| Some((operand_at(m, o), m.field.as_ref()?))),
+        )
+        .chain(s.kept.iter().map(|k| (measures::kept_at(k), &k.field)))
 }
 
 const NAME: &str = "a name of 1 to 64 letters, digits, `_` or `-` that begins with a letter";
@@ -177,67 +194,6 @@ impl Problems {
         }
     }
 
-    fn window(&mut self, s: &Spec) {
-        match &s.window {
-            Windowing::Fixed { size, offset } => {
-                self.span("window.fixed", *size, 1);
-                self.offset(*offset, *size, "the window's size");
-            }
-            Windowing::Sliding { size, every, offset } => {
-                self.span("window.sliding.size", *size, 1);
-                self.span("window.sliding.every", *every, 1);
-                self.offset(*offset, *every, "the windows' period");
-                self.crowd("window.sliding.every", *size, *every);
-            }
-            Windowing::Cumulative { size, step, offset } => {
-                self.span("window.cumulative.size", *size, 1);
-                self.span("window.cumulative.step", *step, 1);
-                self.offset(*offset, *size, "the window's size");
-                self.crowd("window.cumulative.step", *size, *step);
-                if step.as_millis() > 0 && size.as_millis() % step.as_millis() != 0 {
-                    self.value(
-                        "window.cumulative.step",
-                        Written(*step),
-                        "a step of which the size holds a whole number",
-                    );
-                }
-            }
-            Windowing::Calendar { zone, .. } => {
-                let ascending = zone.changes.windows(2).all(|pair| pair[0].0 < pair[1].0);
-                let small = |seconds: i32| seconds.unsigned_abs() < 86_400;
-                if zone.changes.len() > limits::ZONE_CHANGES_MAX
-                    || !ascending
-                    || !small(zone.first)
-                    || !zone.changes.iter().all(|(_, offset)| small(*offset))
-                {
-                    self.value("window.calendar.zone", quoted(&zone.name), "a zone of at most 2000 changes in order");
-                }
-            }
-            Windowing::Session { gap, gap_field, .. } => {
-                self.span("window.session.gap", *gap, 1);
-                if let Some(p) = gap_field {
-                    self.path("window.session.gap_field", p);
-                }
-            }
-            Windowing::Global => {}
-        }
-    }
-
-    fn offset(&mut self, offset: TimeDelta, below: TimeDelta, of: &str) {
-        // A size that is wrong is refused for itself.
-        if offset < TimeDelta::ZERO || (offset >= below && below > TimeDelta::ZERO) {
-            self.value("window.offset", Written(offset), &format!("0s or more and less than {of}"));
-        }
-    }
-
-    fn crowd(&mut self, field: &str, size: TimeDelta, every: TimeDelta) {
-        let (size, every) = (size.as_millis(), every.as_millis());
-        if size > 0 && every > 0 && size.div_euclid(every) > limits::WINDOWS_OF_A_RECORD_MAX {
-            let found = format!("{} windows of a record", size.div_euclid(every));
-            self.value(field, found, "at most 1000 windows that hold one instant");
-        }
-    }
-
     fn watermark(&mut self, s: &Spec) {
         let w = &s.watermark;
         if let Strategy::Quantile { q_milli, sample, min_sample } = w.strategy {
@@ -255,45 +211,6 @@ impl Problems {
         self.span("watermark.delay", w.delay, 0);
         if let Some(f) = w.max_future {
             self.span("watermark.max_future", f, 0);
-        }
-    }
-
-    fn measures(&mut self, s: &Spec) {
-        let n = s.measures.len();
-        if n == 0 || n > limits::MEASURES_MAX {
-            self.value("measures", format!("{n} measures"), "1 to 32 measures");
-        }
-        // Names of columns do not tell capitals from small letters in SQL.
-        let mut names: BTreeMap<String, &str> = BTreeMap::new();
-        for m in &s.measures {
-            let at = measure_at(&m.name);
-            let lower = m.name.to_ascii_lowercase();
-            if !is_name(&m.name) {
-                self.name(&at, quoted(&m.name), NAME);
-            }
-            if limits::ROW_COLUMNS.contains(&lower.as_str()) {
-                self.name(&at, quoted(&m.name), &format!("a name other than {}", row_columns()));
-            }
-            // More key fields are refused anyway, and comparing them all with each measure would take long.
-            let mut key = s.input.key.iter().take(limits::KEY_FIELDS_MAX);
-            if let Some(p) = key.find(|p| p.last().is_some_and(|c| c.eq_ignore_ascii_case(&lower))) {
-                let expected = format!("a name that is not a column of the key, as `{}` is", shown(p));
-                self.name(&at, quoted(&m.name), &expected);
-            }
-            match names.insert(lower, &m.name) {
-                None => {}
-                Some(o) if o == m.name => self.name(&at, "the name twice", "each measure's name once"),
-                Some(o) => self.name(
-                    &at,
-                    format!("{} beside `{}`", quoted(&m.name), cut(o)),
-                    "names that differ in more than capitals: SQL does not tell them apart",
-                ),
-            }
-            match (m.op, &m.field) {
-                (Op::Count, None) => {}
-                (_, None) => self.value(&at, "no field", "a field, like { sum = \"impressions\" }"),
-                (_, Some(p)) => self.path(&operand_at(m), p),
-            }
         }
     }
 
@@ -345,7 +262,11 @@ fn measure_at(name: &str) -> String {
     format!("measures.{name}")
 }
 
-fn operand_at(m: &Measure) -> String {
+/// Where a column's field is written; `owner` is what the column was made for.
+fn operand_at(m: &Measure, owner: Option<&Derived>) -> String {
+    if let Some(d) = owner {
+        return format!("measures.{}.{}", d.name, Moment::of(&d.of).name());
+    }
     let op = match m.op {
         Op::Count => "count",
         Op::Sum => "sum",

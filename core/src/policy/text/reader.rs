@@ -9,9 +9,11 @@
 use super::diagnostic::{Code, Finding};
 use super::tree::{Member, Node, Span, Value, cut};
 use super::{Syntax, walk};
-use crate::policy::{Path, PolicyError, duration};
+use crate::policy::{Path, PolicyError, duration, limits};
 use crate::time::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// The fields that an object may have.
 #[derive(Debug)]
@@ -149,6 +151,15 @@ impl Reader {
         Some(section)
     }
 
+    /// An object as one value of a field: like `section`, but it shows how it may look.
+    pub(super) fn group<'n>(&mut self, f: &Field<'n>, shape: &Shape, [toml, json]: [&str; 2]) -> Option<Section<'n>> {
+        if matches!(f.node.value, Value::Object(_)) {
+            return self.section(f, shape);
+        }
+        self.refuse(Code::WrongType, f, "a group of fields", self.like(toml, json));
+        None
+    }
+
     /// An object with any fields, in order.
     pub(super) fn members<'n>(&mut self, f: &Field<'n>, expected: &str) -> Option<Section<'n>> {
         let Value::Object(members) = &f.node.value else {
@@ -180,6 +191,43 @@ impl Reader {
             }
         }
         field
+    }
+
+    /// One of several fields, for an object that holds just one of them: the first in the order of the text. Others are
+    /// refused, for the reason given; `toml` and `json` show how one may look.
+    pub(super) fn one_of<'n>(
+        &mut self,
+        s: &Section<'n>,
+        names: &[&'static str],
+        reason: &str,
+        mend: &str,
+        [toml, json]: [&str; 2],
+    ) -> Option<(&'static str, Field<'n>)> {
+        let mut written: Vec<_> = names.iter().filter_map(|name| Some((*name, s.optional(name)?))).collect();
+        written.sort_by_key(|(_, f)| f.key);
+        for (_, other) in written.iter().skip(1) {
+            let message = format!("`{}` excludes `{}`: {reason}", cut(&other.path), cut(&written[0].1.path));
+            self.note(Code::Conflict, &other.path, other.key, message, Some(mend.into()));
+        }
+        if written.is_empty() {
+            if s.excused.iter().any(|name| names.contains(name)) {
+                self.broken.insert(s.path.clone());
+            } else {
+                let message = format!("missing one of {} in `{}`", one_of(names, "`"), cut(&s.path));
+                self.note(Code::MissingField, &s.path, s.place, message, self.like(toml, json));
+            }
+        }
+        written.into_iter().next()
+    }
+
+    /// Nothing more is to be said of an object: something in it is wrong, and has been said.
+    pub(super) fn give_up(&mut self, s: &Section<'_>) {
+        self.broken.insert(s.path.clone());
+    }
+
+    /// Whether something is wrong with a field itself.
+    pub(super) fn is_broken(&self, path: &str) -> bool {
+        self.broken.contains(path)
     }
 
     /// Text.
@@ -231,6 +279,28 @@ impl Reader {
         }
     }
 
+    /// A duration, in a field that may also be `"unbounded"`.
+    pub(super) fn duration_or_unbounded(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
+        match &f.node.value {
+            Value::Text(t) if t == "unbounded" => Some(limits::LATENESS_UNBOUNDED),
+            _ => self.duration_or(f, Some("or \"unbounded\"")),
+        }
+    }
+
+    /// A duration that may be negative: `"-5m"`.
+    pub(super) fn shift(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
+        match &f.node.value {
+            Value::Text(t) if t.starts_with('-') => match duration::parse(&t[1..]) {
+                Ok(d) => Some(TimeDelta::from_millis(-d.as_millis())),
+                Err(e) => {
+                    self.refuse(Code::WrongValue, f, &e.to_string(), None);
+                    None
+                }
+            },
+            _ => self.duration(f),
+        }
+    }
+
     fn duration_or(&mut self, f: &Field<'_>, or: Option<&str>) -> Option<TimeDelta> {
         if let Value::Text(t) = &f.node.value {
             let d = duration::parse(t);
@@ -259,10 +329,10 @@ impl Reader {
     }
 
     /// A whole number; `expected` names it with its bounds, which `validate` knows.
-    pub(super) fn whole(&mut self, f: &Field<'_>, expected: &str) -> Option<u32> {
+    pub(super) fn whole<T: FromStr>(&mut self, f: &Field<'_>, expected: &str) -> Option<T> {
         match &f.node.value {
             Value::Number(n) if n.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
-                let n = n.parse().ok();
+                let n = n.parse::<T>().ok();
                 if n.is_none() {
                     self.refuse(Code::WrongValue, f, expected, None);
                 }
@@ -275,16 +345,16 @@ impl Reader {
         }
     }
 
-    /// A decimal fraction in thousandths, exactly.
-    pub(super) fn thousandths(&mut self, f: &Field<'_>) -> Option<u32> {
-        let expected = "a number from 0.001 to 0.999 with at most three decimals";
+    /// A decimal fraction in thousandths, exactly, within bounds; `expected` names them.
+    pub(super) fn thousandths(&mut self, f: &Field<'_>, within: RangeInclusive<u32>, expected: &str) -> Option<u32> {
+        let like = self.like("0.5 for the median", "0.5 for the median");
         let Value::Number(n) = &f.node.value else {
-            self.refuse(Code::WrongType, f, expected, self.like("0.5 for the median", "0.5 for the median"));
+            self.refuse(Code::WrongType, f, expected, like);
             return None;
         };
-        let q = thousandths(n).filter(|q| (1..1_000).contains(q));
+        let q = thousandths(n).filter(|q| within.contains(q));
         if q.is_none() {
-            self.refuse(Code::WrongValue, f, expected, self.like("0.5 for the median", "0.5 for the median"));
+            self.refuse(Code::WrongValue, f, expected, like);
         }
         q
     }
@@ -355,20 +425,20 @@ fn up(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The word that was probably meant.
-pub(super) fn nearest(word: &str, words: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     if word.len() > 40 {
         return None;
     }
     let word = word.to_lowercase();
     words
         .iter()
-        .map(|w| (strsim::osa_distance(&word, w), *w))
+        .map(|w| (strsim::osa_distance(&word, &w.to_lowercase()), *w))
         .filter(|(d, w)| *d <= (w.chars().count() / 3).clamp(1, 3))
         .min_by_key(|(d, _)| *d)
         .map(|(_, w)| w)
 }
 
-fn one_of(words: &[&str], quote: &str) -> String {
+pub(super) fn one_of(words: &[&str], quote: &str) -> String {
     let quoted: Vec<String> = words.iter().map(|w| format!("{quote}{w}{quote}")).collect();
     match quoted.as_slice() {
         [] => String::new(),

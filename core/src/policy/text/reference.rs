@@ -66,18 +66,26 @@ pub fn reference() -> String {
         "Fields without a default are required, unless they are marked optional. A field that no policy has is refused.\n",
     );
     for (section, shape) in walk::SHAPES {
-        let (title, node) = match *section {
-            "" => ("the document".to_owned(), &schema),
-            "measure" => ("a measure".to_owned(), &schema["$defs"]["measure"]),
-            "time" => ("`input.time` and `input.arrival`".to_owned(), &schema["$defs"]["time"]),
-            name => (format!("`{name}`"), &schema["$defs"][name]),
+        let title = match *section {
+            "" => "the document".to_owned(),
+            "time" => "`input.time` and `input.arrival`".to_owned(),
+            "sliding" | "cumulative" | "session" | "calendar" => format!("`window.{section}`"),
+            "when" => "a trigger".to_owned(),
+            "after_watermark" | "after_processing_time" => format!("a trigger `{section}`"),
+            "measure" => "a measure".to_owned(),
+            name => format!("`{name}`"),
         };
+        let node = if section.is_empty() { &schema } else { &schema["$defs"][section] };
         p(&format!("### {}{}\n", title[..1].to_uppercase(), &title[1..]));
         p(&format!("{}\n", description(node)));
-        if *section == "measure" {
-            p("| written | what is computed |");
+        if node["anyOf"].is_array() {
+            p(if *section == "when" {
+                "| written | when a pane comes out |"
+            } else {
+                "| written | what is computed |"
+            });
             p("|---|---|");
-            for (written, what) in operations(node) {
+            for (written, what) in forms(&schema, node) {
                 p(&format!("| `{written}` | {what} |"));
             }
         } else {
@@ -93,7 +101,7 @@ pub fn reference() -> String {
         }
     }
     p("## Types\n");
-    for name in ["duration", "path", "name"] {
+    for name in ["duration", "shift", "path", "name"] {
         p(&format!("- **{name}**: {}", description(&schema["$defs"][name])));
     }
     p("\n## Rules over the whole policy\n");
@@ -104,7 +112,24 @@ pub fn reference() -> String {
     ));
     p("  measures are compared without regard to capitals, as SQL does.");
     p("- A field cannot be wanted both as a value and as an object that holds another wanted field (`a` and `a.b`).");
-    p("- `late.allowed_lateness` needs `late.by = \"window\"`.");
+    p(
+        "- `late.allowed_lateness` needs `late.by = \"window\"`; `\"unbounded\"` needs panes (a `[trigger]`, or sessions).",
+    );
+    p(
+        "- `first`, `last`, `list`, `distinct`, `quantile` and `top_k` need panes too: rows add up over batches, these do not.",
+    );
+    p(&format!("  At most {} of them.", limits::KEPT_MAX));
+    p(
+        "- `late.to = \"accept\"` amends rows; where windows give out panes it is refused: a window that has expired gives out",
+    );
+    p("  none.");
+    p(
+        "- A trigger that may finish while its window still takes records (`after_count` alone, say) loses what comes then. It is",
+    );
+    p("  refused unless `trigger.may_lose_data = true` says that this is meant.");
+    p(
+        "- A mean makes 2 columns of the measures, a variance 3, unless they are made of measures that are there anyway.",
+    );
     p(&format!("- A document has at most {} KiB and is at most {DEPTH_MAX} deep.\n", SIZE_MAX >> 10));
     p("## Errors\n");
     p("All errors of a document are given at once, by line and column (in characters, from 1), as");
@@ -164,7 +189,8 @@ fn kind(schema: &Value, field: &Value) -> String {
     if let Some(target) = field["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
         let target_schema = &schema["$defs"][target];
         return match target {
-            "duration" | "path" | "name" => target.into(),
+            "duration" | "path" | "name" | "shift" => target.into(),
+            "when" => "trigger".into(),
             "measures" => "names with measures".into(),
             _ if target_schema["oneOf"].is_array() => "one of".into(),
             _ => "fields".into(),
@@ -196,16 +222,39 @@ fn words(schema: &Value, field: &Value) -> Vec<(String, String)> {
     words.into_iter().flatten().map(|w| (w["const"].to_string(), description(w))).collect()
 }
 
-/// The forms of a measure.
-fn operations(measure: &Value) -> Vec<(String, String)> {
-    let forms = measure["anyOf"].as_array().into_iter().flatten().flat_map(|f| f["oneOf"].as_array());
-    forms
-        .flatten()
-        .map(|form| match form["required"][0].as_str() {
-            Some(op) => (format!("{{ {op} = path }}"), description(form)),
-            None => (form["const"].to_string(), description(form)),
-        })
-        .collect()
+/// The forms of a measure or trigger.
+fn forms(schema: &Value, node: &Value) -> Vec<(String, String)> {
+    let all = node["anyOf"].as_array().into_iter().flatten().flat_map(|f| f["oneOf"].as_array());
+    let written = |form: &Value| match &form["const"] {
+        Value::Null => shape(schema, form),
+        word => word.to_string(),
+    };
+    all.flatten().map(|form| (written(form), description(form))).collect()
+}
+
+/// How a value is written: `{ list = { field = path, most = number } }`.
+fn shape(schema: &Value, node: &Value) -> String {
+    if let Some(target) = node["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
+        return match target {
+            "duration" | "path" | "name" => target.into(),
+            "when" => "trigger".into(),
+            // They have tables of their own.
+            "after_watermark" | "after_processing_time" => "fields".into(),
+            _ => shape(schema, &schema["$defs"][target]),
+        };
+    }
+    if let Some(any) = node["anyOf"].as_array() {
+        return any.iter().map(|n| shape(schema, n)).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(properties) = node["properties"].as_object() {
+        let fields: Vec<String> = properties.iter().map(|(name, n)| format!("{name} = {}", shape(schema, n))).collect();
+        return format!("{{ {} }}", fields.join(", "));
+    }
+    match text(&node["type"]) {
+        "array" => format!("[{}, …]", shape(schema, &node["items"])),
+        "integer" | "number" => "number".into(),
+        other => unreachable!("the schema has a new form, `{other}`"),
+    }
 }
 
 fn description(node: &Value) -> String {

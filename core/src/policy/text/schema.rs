@@ -4,22 +4,30 @@
 //! - Every default, bound and word of the schema comes from the constants and types that `walk` and `validate` use.
 //! - What `PolicyDocument` writes, `walk` reads: a test goes through all properties of the schema.
 //!
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`.
 //! Not here: reading (`walk`), the document in sentences (`reference`).
+
+mod measures;
+mod trigger;
+mod window;
 
 use super::reference::EXAMPLE;
 use super::walk::defaults;
 use crate::policy::duration::Written;
 use crate::policy::{
-    Format, Future, Late, LateBy, LateTo, Limits, Measure, Op, Path, Policy, Spec, Strategy, TimeField, TimeUnit,
-    Watermark, Windowing, limits,
+    Format, Future, Late, LateBy, LateTo, Limits, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Watermark, limits,
 };
 use crate::time::TimeDelta;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
+use serde::ser::Serializer;
 use std::borrow::Cow;
+
+use measures::Measures;
+use trigger::TriggerDocument;
+use window::WindowDocument;
 
 /// The schema's `$id`; its last part is the version of the text form.
 pub const SCHEMA_ID: &str = "urn:plimsoll:policy:1";
@@ -46,6 +54,11 @@ pub struct PolicyDocument {
     /// What becomes of records behind the watermark.
     #[schemars(default)]
     late: LateDocument,
+    /// When panes are given out. Where it is absent, rows are written at every batch and nothing else is kept open;
+    /// sessions are always kept open, and have the defaults of this section then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TriggerDocument", default)]
+    trigger: Option<TriggerDocument>,
     /// What is computed: the rows' columns by name, in the order of the text.
     measures: Measures,
     /// Bounds on what strangers can make us keep.
@@ -91,21 +104,8 @@ struct TimeDocument {
     unit_check: bool,
 }
 
-/// Where in event time results are computed. Windows are half-open: `[start, end)`.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "window")]
-struct WindowDocument {
-    /// Windows of one size, one after the other, counted from 1970-01-01T00:00:00Z. From 1ms to 3660d.
-    #[schemars(example = &"1m")]
-    fixed: Duration,
-    /// Shifts their starts; less than the size.
-    #[schemars(default = "Duration::zero")]
-    offset: Duration,
-}
-
-/// When event time is believed to be complete: what is followed, minus a delay. One of `quantile`, `max` and `arrival`;
-/// `quantile = 0.5` where none is written.
+/// When event time is believed to be complete: what is followed, minus a delay. One of `quantile`, `max`, `arrival`
+/// and `given`; `quantile = 0.5` where none is written.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "watermark", default, extend("allOf" = exclusions()))]
@@ -123,6 +123,10 @@ struct WatermarkDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "True")]
     arrival: Option<True>,
+    /// Follows the watermarks that the source itself gives between its records. Records move nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "True")]
+    given: Option<True>,
     /// How many event times make the sample; only with `quantile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -140,7 +144,7 @@ struct WatermarkDocument {
         extend("default" = defaults::MIN_SAMPLE)
     )]
     min_sample: Option<u32>,
-    /// How far the watermark stays behind. From 0s to 3660d.
+    /// How far the watermark stays behind. From 0s to 3660d; 0s where nothing is said beside `given`.
     delay: Duration,
     /// How far a device's clock may run ahead of the record's arrival, or `"none"` where nothing is refused for it.
     max_future: MaxFuture,
@@ -155,47 +159,11 @@ struct WatermarkDocument {
 struct LateDocument {
     /// What is judged.
     by: LateBy,
-    /// How long after its end a window still takes records; only with `by = "window"`. From 0s to 3660d.
-    allowed_lateness: Duration,
+    /// How long after its end a window still takes records; only with `by = "window"`. From 0s to 3660d; `"unbounded"`
+    /// where a trigger gives out panes, for windows that never expire.
+    allowed_lateness: Lateness,
     /// Where late records go. Each is counted.
     to: LateTo,
-}
-
-/// What is computed, by the name of the rows' column.
-#[derive(Debug)]
-struct Measures(Vec<(String, MeasureDocument)>);
-
-/// `"count"`, or an operation with the field that it takes. On integers, exactly.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(rename = "measure")]
-enum MeasureDocument {
-    /// How many records.
-    Count(Count),
-    /// An operation on a field.
-    Of(Operation),
-}
-
-/// How many records.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-enum Count {
-    /// How many records.
-    Count,
-}
-
-/// An operation on a field.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-enum Operation {
-    /// The sum of the field's values.
-    Sum(PathDocument),
-    /// The least value.
-    Min(PathDocument),
-    /// The greatest value.
-    Max(PathDocument),
 }
 
 /// Bounds on what strangers can make us keep.
@@ -262,6 +230,26 @@ enum Unbounded {
     None,
 }
 
+/// A duration or `"unbounded"`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+enum Lateness {
+    /// So long.
+    Span(Duration),
+    /// For ever.
+    Unbounded(ForEver),
+}
+
+/// For ever.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum ForEver {
+    /// For ever.
+    Unbounded,
+}
+
 /// A fraction in thousandths.
 #[derive(Debug)]
 struct Thousandths(u32);
@@ -317,34 +305,6 @@ impl JsonSchema for True {
     }
 }
 
-impl Serialize for Measures {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(Some(self.0.len()))?;
-        for (name, measure) in &self.0 {
-            map.serialize_entry(name, measure)?;
-        }
-        map.end()
-    }
-}
-
-impl JsonSchema for Measures {
-    fn schema_name() -> Cow<'static, str> {
-        "measures".into()
-    }
-
-    fn json_schema(g: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "description": "What is computed, by the name of the rows' column; columns have the order of the text.",
-            "propertyNames": g.subschema_for::<Name>(),
-            "additionalProperties": g.subschema_for::<MeasureDocument>(),
-            "minProperties": 1,
-            "maxProperties": limits::MEASURES_MAX,
-            "examples": [{ "events": "count", "impressions": { "sum": "impressions" }, "longest": { "max": "watch_ms" } }],
-        })
-    }
-}
-
 impl Default for WatermarkDocument {
     fn default() -> Self {
         Self::of(&defaults::WATERMARK)
@@ -366,8 +326,10 @@ impl Default for LimitsDocument {
 impl PolicyDocument {
     /// A policy with all of its fields written.
     pub fn new(policy: &Policy) -> Self {
-        let Spec { v: _, policy, input, window, watermark, late, measures, limits, .. } = policy.spec();
-        let Windowing::Fixed { size, offset } = *window else { unreachable!("the text form has fixed windows") };
+        let spec = policy.spec();
+        // Its version is the document's; columns, derived numbers and kept values are written together.
+        let Spec { v: _, policy, input, window, watermark, late, measures: _, derived: _, kept: _, panes, limits } =
+            spec;
         Self {
             schema: None,
             policy: Name(policy.clone()),
@@ -378,10 +340,11 @@ impl PolicyDocument {
                 key: input.key.iter().map(PathDocument::of).collect(),
                 source: input.source.as_ref().map(PathDocument::of),
             },
-            window: WindowDocument { fixed: Duration(size), offset: Duration(offset) },
+            window: WindowDocument::of(window),
             watermark: WatermarkDocument::of(watermark),
             late: LateDocument::of(late),
-            measures: Measures(measures.iter().map(|m| (m.name.clone(), MeasureDocument::of(m))).collect()),
+            trigger: panes.as_ref().map(|p| TriggerDocument::of(p, late)),
+            measures: Measures::of(spec),
             limits: LimitsDocument::of(limits),
         }
     }
@@ -409,6 +372,7 @@ impl WatermarkDocument {
             quantile: None,
             max: None,
             arrival: None,
+            given: None,
             sample: None,
             min_sample: None,
             delay: Duration(w.delay),
@@ -418,7 +382,7 @@ impl WatermarkDocument {
         match w.strategy {
             Strategy::Max => document.max = Some(True),
             Strategy::Arrival => document.arrival = Some(True),
-            Strategy::Given => unreachable!("the text form has no given watermark"),
+            Strategy::Given => document.given = Some(True),
             Strategy::Quantile { q_milli, sample, min_sample } => {
                 document.quantile = Some(Thousandths(q_milli));
                 document.sample = Some(sample);
@@ -431,25 +395,17 @@ impl WatermarkDocument {
 
 impl LateDocument {
     fn of(l: &Late) -> Self {
-        Self { by: l.by, allowed_lateness: Duration(l.allowed_lateness), to: l.to }
+        let allowed_lateness = match l.allowed_lateness {
+            limits::LATENESS_UNBOUNDED => Lateness::Unbounded(ForEver::Unbounded),
+            d => Lateness::Span(Duration(d)),
+        };
+        Self { by: l.by, allowed_lateness, to: l.to }
     }
 }
 
 impl LimitsDocument {
     fn of(l: &Limits) -> Self {
         Self { record_bytes: l.record_bytes, key_bytes: l.key_bytes, dead_letter_bytes: l.dead_letter_bytes }
-    }
-}
-
-impl MeasureDocument {
-    fn of(m: &Measure) -> Self {
-        match (m.op, &m.field) {
-            (Op::Sum, Some(p)) => Self::Of(Operation::Sum(PathDocument::of(p))),
-            (Op::Min, Some(p)) => Self::Of(Operation::Min(PathDocument::of(p))),
-            (Op::Max, Some(p)) => Self::Of(Operation::Max(PathDocument::of(p))),
-            // In a checked policy, `count` alone goes without a field.
-            _ => Self::Count(Count::Count),
-        }
     }
 }
 
@@ -483,14 +439,22 @@ pub fn schema() -> serde_json::Value {
 
 // Pairs of fields that no watermark has both of.
 fn exclusions() -> Vec<serde_json::Value> {
-    let pairs = [
+    not_both(&[
         ["quantile", "max"],
         ["quantile", "arrival"],
+        ["quantile", "given"],
         ["max", "arrival"],
+        ["max", "given"],
+        ["arrival", "given"],
         ["sample", "max"],
         ["sample", "arrival"],
+        ["sample", "given"],
         ["min_sample", "max"],
         ["min_sample", "arrival"],
-    ];
+        ["min_sample", "given"],
+    ])
+}
+
+fn not_both(pairs: &[[&str; 2]]) -> Vec<serde_json::Value> {
     pairs.iter().map(|pair| serde_json::json!({ "not": { "required": pair } })).collect()
 }

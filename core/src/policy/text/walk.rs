@@ -3,23 +3,31 @@
 //! A field that is wrong gets the most permissive value in its place (`ANY_SPAN`, no path, …), so that the rules over
 //! the whole policy find what else is wrong and nothing that is not.
 //!
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`.
 //! Not here: how a field is read (`reader`), the rules over the whole policy (`validate`), the same form as types for
 //! the schema (`schema`); a test keeps the two in step.
 
+mod measures;
+mod trigger;
+mod window;
+
 use super::Syntax;
 use super::diagnostic::{Code, Finding};
-use super::reader::{Field, Later, Reader, Section, Shape, nearest};
-use super::tree::{Node, Span, Value};
+use super::reader::{Field, Later, Reader, Section, Shape};
+use super::tree::{Node, Value};
 use crate::policy::validate;
 use crate::policy::{
-    Format, Future, Input, Late, LateBy, LateTo, Limits, Measure, Op, Path, Policy, Spec, Strategy, TimeField,
-    TimeUnit, Watermark, Windowing, limits,
+    Format, Future, Input, Late, LateBy, LateTo, Limits, Path, Policy, Spec, Strategy, TimeField, TimeUnit, Watermark,
+    limits,
 };
 use crate::time::TimeDelta;
 
 /// What stands where nothing is said. The schema says so too.
 pub(super) mod defaults {
-    use crate::policy::{Format, Future, Late, LateBy, LateTo, Limits, Strategy, Watermark};
+    use crate::policy::{
+        Accumulation, Bundle, Emission, Format, Future, Late, LateBy, LateTo, Limits, Panes, Strategy,
+        TimestampCombiner, Touching, Trigger, Watermark,
+    };
     use crate::time::TimeDelta;
 
     pub(in super::super) const FORMAT: Format = Format::Json;
@@ -38,63 +46,106 @@ pub(super) mod defaults {
         Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table };
     pub(in super::super) const LIMITS: Limits =
         Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10 };
+    pub(in super::super) const TOUCHING: Touching = Touching::Separate;
+    /// Of a `[trigger]` that says nothing, and of sessions without one: late records, where some are allowed, still come
+    /// out.
+    pub(in super::super) const PANES: Panes = Panes {
+        trigger: Trigger::Default,
+        accumulation: Accumulation::Accumulating,
+        timestamp: TimestampCombiner::EndOfWindow,
+        timestamp_shift: TimeDelta::ZERO,
+        on_time: Emission::IfNonEmpty,
+        closing: Emission::IfNonEmpty,
+        flush_on_expiry: true,
+        bundle: Bundle::Record,
+        open_max: 1_000_000,
+    };
+    /// The source has its own delay.
+    pub(in super::super) const DELAY_GIVEN: TimeDelta = TimeDelta::ZERO;
 }
 
 const ROOT: Shape = Shape {
-    fields: &["policy", "input", "window", "watermark", "late", "measures", "limits", "$schema"],
-    later: &[
-        Later { name: "trigger", instead: "rows are written at every batch", for_field: "" },
-        Later { name: "rollup", instead: "rows are those of `window`", for_field: "" },
-    ],
+    fields: &["policy", "input", "window", "watermark", "late", "trigger", "measures", "limits", "$schema"],
+    later: &[Later { name: "rollup", instead: "rows are those of `window`", for_field: "" }],
 };
-const INPUT: Shape = Shape { fields: &["format", "time", "arrival", "key", "source"], later: &[] };
-const TIME: Shape = Shape { fields: &["field", "unit", "unit_check"], later: &[] };
-const WINDOW: Shape = Shape {
-    fields: &["fixed", "offset"],
-    later: &[
-        Later { name: "sliding", instead: ONLY_FIXED, for_field: "fixed" },
-        Later { name: "session", instead: ONLY_FIXED, for_field: "fixed" },
-        Later { name: "calendar", instead: ONLY_FIXED, for_field: "fixed" },
-        Later { name: "cumulative", instead: ONLY_FIXED, for_field: "fixed" },
-        Later { name: "global", instead: ONLY_FIXED, for_field: "fixed" },
-    ],
-};
-const ONLY_FIXED: &str = "windows are `fixed`";
-const WATERMARK: Shape = Shape {
-    fields: &["quantile", "max", "arrival", "sample", "min_sample", "delay", "max_future", "future"],
-    later: &[],
-};
-const LATE: Shape = Shape { fields: &["by", "allowed_lateness", "to"], later: &[] };
-const MEASURE: Shape = Shape {
-    fields: &["sum", "min", "max"],
-    later: &[
-        Later { name: "distinct", instead: ONLY_OPS, for_field: "" },
-        Later { name: "quantile", instead: ONLY_OPS, for_field: "" },
-        Later { name: "quantiles", instead: ONLY_OPS, for_field: "" },
-        Later { name: "top_k", instead: ONLY_OPS, for_field: "" },
-    ],
-};
-const ONLY_OPS: &str = "measures are count, sum, min and max; a mean is a sum beside a count";
+const INPUT: Shape = fields(&["format", "time", "arrival", "key", "source"]);
+const TIME: Shape = fields(&["field", "unit", "unit_check"]);
+pub(super) const WINDOW_KINDS: &[&str] = &["fixed", "sliding", "cumulative", "session", "calendar", "global"];
+const WINDOW: Shape = fields(&["fixed", "sliding", "cumulative", "session", "calendar", "global", "offset"]);
+const SLIDING: Shape = fields(&["size", "every"]);
+const CUMULATIVE: Shape = fields(&["size", "step"]);
+const SESSION: Shape = fields(&["gap", "gap_field", "touching"]);
+const CALENDAR: Shape = fields(&["every", "zone"]);
+const WATERMARK: Shape =
+    fields(&["quantile", "max", "arrival", "given", "sample", "min_sample", "delay", "max_future", "future"]);
+const LATE: Shape = fields(&["by", "allowed_lateness", "to"]);
+const TRIGGER: Shape = fields(&[
+    "when",
+    "accumulation",
+    "timestamp",
+    "timestamp_shift",
+    "on_time_pane",
+    "closing_pane",
+    "flush_on_expiry",
+    "bundle",
+    "open_max",
+    "may_lose_data",
+]);
+const WHEN: Shape = fields(&[
+    "after_watermark",
+    "after_count",
+    "after_processing_time",
+    "repeatedly",
+    "after_each",
+    "after_any",
+    "after_all",
+    "or_finally",
+    "every_event_time",
+]);
+const AFTER_WATERMARK: Shape = fields(&["early", "late"]);
+const AFTER_PROCESSING_TIME: Shape = fields(&["delay", "align", "align_offset"]);
+const OR_FINALLY: Shape = fields(&["main", "until"]);
+const MEASURE: Shape = fields(&[
+    "count", "sum", "min", "max", "squares", "mean", "variance", "first", "last", "list", "distinct", "quantile",
+    "top_k",
+]);
+const COLUMNS_OF_MEAN: Shape = fields(&["sum", "count"]);
+const COLUMNS_OF_VARIANCE: Shape = fields(&["sum", "count", "squares"]);
+const LIST: Shape = fields(&["field", "most"]);
+const QUANTILE: Shape = fields(&["field", "q"]);
+const TOP_K: Shape = fields(&["field", "k"]);
 const LIMITS: Shape = Shape {
     fields: &["record_bytes", "key_bytes", "dead_letter_bytes"],
     later: &[Later { name: "keys_per_window", instead: "the number of keys in a window has no bound", for_field: "" }],
 };
 
-/// All groups of fields, as the schema names them, in the order of the reference.
+const fn fields(fields: &'static [&'static str]) -> Shape {
+    Shape { fields, later: &[] }
+}
+
+/// The groups of fields that the reference shows, as the schema names them, in its order.
 pub(super) const SHAPES: &[(&str, &Shape)] = &[
     ("", &ROOT),
     ("input", &INPUT),
     ("time", &TIME),
     ("window", &WINDOW),
+    ("sliding", &SLIDING),
+    ("cumulative", &CUMULATIVE),
+    ("session", &SESSION),
+    ("calendar", &CALENDAR),
     ("watermark", &WATERMARK),
     ("late", &LATE),
+    ("trigger", &TRIGGER),
+    ("when", &WHEN),
+    ("after_watermark", &AFTER_WATERMARK),
+    ("after_processing_time", &AFTER_PROCESSING_TIME),
     ("measure", &MEASURE),
     ("limits", &LIMITS),
 ];
 
 /// The section that has a field of this name; the document itself is "".
 pub(super) fn owner(name: &str) -> Option<&'static str> {
-    let sections = SHAPES.iter().filter(|(section, _)| !matches!(*section, "time" | "measure"));
+    let sections = SHAPES.iter().filter(|(section, _)| section.is_empty() || ROOT.fields.contains(section));
     sections.map(|(section, shape)| (*section, shape.fields)).find(|(_, f)| f.contains(&name)).map(|(s, _)| s)
 }
 
@@ -124,19 +175,27 @@ fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
         r.text(&f, "text, the schema's address", None);
     }
     let name = r.required(s, "policy", "policy = \"impressions\"", "\"policy\": \"impressions\"");
+    let policy = name
+        .and_then(|f| r.text(&f, "a name", Some("like \"impressions\"".into())).map(str::to_owned))
+        .unwrap_or_default();
+    let (input, window, watermark, late) = (input(r, s), window::window(r, s), watermark(r, s), late(r, s));
+    let panes = trigger::panes(r, s, &window, &late);
+    let mut all = measures::measures(r, s);
+    // Windows that cannot be read may have been sessions, which need no trigger.
+    if panes.is_none() && r.is_broken("window") {
+        all.kept.clear();
+    }
     Spec {
         v: limits::CANONICAL_VERSION,
-        policy: name
-            .and_then(|f| r.text(&f, "a name", Some("like \"impressions\"".into())).map(str::to_owned))
-            .unwrap_or_default(),
-        input: input(r, s),
-        window: window(r, s),
-        watermark: watermark(r, s),
-        late: late(r, s),
-        measures: measures(r, s),
-        derived: Vec::new(),
-        kept: Vec::new(),
-        panes: None,
+        policy,
+        input,
+        window,
+        watermark,
+        late,
+        measures: all.columns,
+        derived: all.derived,
+        kept: all.kept,
+        panes,
         limits: bounds(r, s),
     }
 }
@@ -194,16 +253,6 @@ fn time_field(r: &mut Reader, f: &Field<'_>) -> Option<TimeField> {
     })
 }
 
-fn window(r: &mut Reader, root: &Section<'_>) -> Windowing {
-    let f = r.required(root, "window", "window = { fixed = \"1m\" }", "\"window\": {\"fixed\": \"1m\"}");
-    let Some(s) = f.and_then(|f| r.section(&f, &WINDOW)) else {
-        return Windowing::Fixed { size: ANY_SPAN, offset: TimeDelta::ZERO };
-    };
-    let size = r.required(&s, "fixed", "fixed = \"1m\"", "\"fixed\": \"1m\"").and_then(|f| r.duration(&f));
-    let offset = s.optional("offset").and_then(|f| r.duration(&f));
-    Windowing::Fixed { size: size.unwrap_or(ANY_SPAN), offset: offset.unwrap_or(TimeDelta::ZERO) }
-}
-
 fn watermark(r: &mut Reader, root: &Section<'_>) -> Watermark {
     let f = root.optional("watermark");
     let Some(s) = f.and_then(|f| r.section(&f, &WATERMARK)) else {
@@ -219,7 +268,10 @@ fn watermark(r: &mut Reader, root: &Section<'_>) -> Watermark {
     let future = s.optional("future").and_then(|f| r.choice(&f, &future));
     Watermark {
         strategy,
-        delay: delay.unwrap_or(defaults::WATERMARK.delay),
+        delay: delay.unwrap_or(match strategy {
+            Strategy::Given => defaults::DELAY_GIVEN,
+            _ => defaults::WATERMARK.delay,
+        }),
         max_future,
         future: future.unwrap_or(defaults::WATERMARK.future),
     }
@@ -227,28 +279,29 @@ fn watermark(r: &mut Reader, root: &Section<'_>) -> Watermark {
 
 fn strategy(r: &mut Reader, s: &Section<'_>) -> Strategy {
     let q = s.optional("quantile");
-    let max = s.optional("max");
-    let arrival = s.optional("arrival");
+    let signs = [("max", Strategy::Max), ("arrival", Strategy::Arrival), ("given", Strategy::Given)];
+    let signs: Vec<_> = signs.iter().filter_map(|(name, strategy)| Some((s.optional(name)?, *strategy))).collect();
     // In the order of the text, so that it is the second one that is refused.
-    let mut chosen: Vec<&Field<'_>> = [&q, &max, &arrival].into_iter().flatten().collect();
+    let mut chosen: Vec<&Field<'_>> = q.iter().chain(signs.iter().map(|(f, _)| f)).collect();
     chosen.sort_by_key(|f| f.key);
     for other in chosen.iter().skip(1) {
         let message = format!("`{}` excludes `{}`: a watermark follows one thing", other.path, chosen[0].path);
         r.note(Code::Conflict, &other.path, other.key, message, Some("leave one of them out".into()));
     }
-    for f in [&max, &arrival].into_iter().flatten() {
+    for (f, _) in &signs {
         r.sign(f);
     }
-    let q_milli = q.as_ref().and_then(|f| r.thousandths(f)).unwrap_or(defaults::Q_MILLI);
+    let thousandths = "a number from 0.001 to 0.999 with at most three decimals";
+    let q_milli = q.as_ref().and_then(|f| r.thousandths(f, 1..=999, thousandths)).unwrap_or(defaults::Q_MILLI);
     let (sample, min_sample) = (s.optional("sample"), s.optional("min_sample"));
     if q.is_none()
-        && let Some(strategy) = max.as_ref().or(arrival.as_ref())
+        && let Some((sign, strategy)) = signs.first()
     {
         for f in [&sample, &min_sample].into_iter().flatten() {
-            let message = format!("`{}` excludes `{}`: only a quantile has a sample", f.path, strategy.path);
+            let message = format!("`{}` excludes `{}`: only a quantile has a sample", f.path, sign.path);
             r.note(Code::Conflict, &f.path, f.key, message, Some("leave it out".into()));
         }
-        return if max.is_some() { Strategy::Max } else { Strategy::Arrival };
+        return *strategy;
     }
     // In place of a wrong sample the largest one: every minimum fits.
     let most = limits::SAMPLE_MAX;
@@ -273,65 +326,16 @@ fn late(r: &mut Reader, root: &Section<'_>) -> Late {
         Some(f) => r.choice(&f, &[("record", LateBy::Record), ("window", LateBy::Window)]).unwrap_or(LateBy::Window),
         None => defaults::LATE.by,
     };
-    let lateness = s.optional("allowed_lateness").and_then(|f| r.duration(&f));
-    let to = [("table", LateTo::Table), ("drop", LateTo::Drop), ("accept", LateTo::Accept)];
+    let lateness = s.optional("allowed_lateness").and_then(|f| r.duration_or_unbounded(&f));
+    let to = [
+        ("table", LateTo::Table),
+        ("dead_letters", LateTo::DeadLetters),
+        ("drop", LateTo::Drop),
+        ("accept", LateTo::Accept),
+    ];
     let to = s.optional("to").and_then(|f| r.choice(&f, &to));
     let allowed_lateness = lateness.unwrap_or(defaults::LATE.allowed_lateness);
     Late { by, allowed_lateness, to: to.unwrap_or(defaults::LATE.to) }
-}
-
-fn measures(r: &mut Reader, root: &Section<'_>) -> Vec<Measure> {
-    let f = r.required(root, "measures", "measures = { events = \"count\" }", "\"measures\": {\"events\": \"count\"}");
-    let Some(s) = f.and_then(|f| r.members(&f, "measures by name")) else { return Vec::new() };
-    s.each().iter().map(|f| measure(r, f)).collect()
-}
-
-fn measure(r: &mut Reader, f: &Field<'_>) -> Measure {
-    let name = f.path.strip_prefix("measures.").unwrap_or_default().to_owned();
-    let like = r.like("{ sum = \"impressions\" }", "{\"sum\": \"impressions\"}");
-    let expected = "\"count\", or sum, min or max with a field";
-    let computed = match &f.node.value {
-        Value::Text(t) if t == "count" => Some((Op::Count, None)),
-        Value::Text(t) => {
-            if let Some(later) = MEASURE.later.iter().find(|l| l.name == t) {
-                let message = format!("`{}`: {t:?} is not in this version yet: {}", f.path, later.instead);
-                r.note(Code::NotYet, &f.path, f.node.span, message, None);
-            } else {
-                let hint = nearest(t, &["count"]).map(|_| "did you mean \"count\"?".into()).or(like);
-                r.refuse(Code::WrongValue, f, expected, hint);
-            }
-            None
-        }
-        Value::Object(members) if members.len() == 1 && members[0].name == "count" => {
-            r.refuse(Code::WrongValue, f, "\"count\" alone: it counts records", None);
-            None
-        }
-        Value::Object(members) if !members.is_empty() => r.section(f, &MEASURE).and_then(|s| operation(r, f, &s)),
-        Value::Object(_) => {
-            r.refuse(Code::WrongValue, f, expected, like);
-            None
-        }
-        _ => {
-            r.refuse(Code::WrongType, f, expected, like);
-            None
-        }
-    };
-    let (op, field) = computed.unwrap_or((Op::Count, None));
-    Measure { name, op, field }
-}
-
-fn operation(r: &mut Reader, f: &Field<'_>, s: &Section<'_>) -> Option<(Op, Option<Path>)> {
-    let ops = [("sum", Op::Sum), ("min", Op::Min), ("max", Op::Max)];
-    let mut written: Vec<(Field<'_>, Op)> =
-        ops.iter().filter_map(|(name, op)| s.optional(name).map(|f| (f, *op))).collect();
-    written.sort_by_key(|(f, _)| f.key);
-    if let [_, (second, _), ..] = written.as_slice() {
-        let message = format!("`{}` beside `{}`: a measure computes one thing", second.path, written[0].0.path);
-        let span = Span { from: second.key.from, to: second.node.span.to };
-        r.note(Code::Conflict, &f.path, span, message, Some("give the second its own name".into()));
-    }
-    let (field, op) = written.first()?;
-    Some((*op, Some(r.path(field)?)))
 }
 
 fn bounds(r: &mut Reader, root: &Section<'_>) -> Limits {
