@@ -2,8 +2,9 @@
 
 use plimsoll_core::policy::text::{Syntax, parse};
 use plimsoll_core::policy::{
-    Format, Future, Input, Late, LateBy, LateTo, Limits, Measure, Op, Policy, Spec, Strategy, TimeField, TimeUnit,
-    Watermark, Windowing, explain,
+    Accumulation, Bundle, CalendarUnit, Derived, Emission, Format, Formula, Future, Input, Keep, Late, LateBy, LateTo,
+    Limits, Measure, Op, Panes, Policy, Spec, Strategy, TimeField, TimeUnit, TimestampCombiner, Touching, Trigger,
+    Watermark, Windowing, explain, limits,
 };
 use plimsoll_core::time::TimeDelta;
 
@@ -159,6 +160,178 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(toml(&format!("{SMALL}[watermark]\n[late]\n[limits]\n")), p);
 }
 
+/// The small policy with other windows and with sections behind it.
+fn with(window: &str, more: &str) -> Policy {
+    toml(&format!("{}{more}\n", SMALL.replace("fixed = \"1m\"", window)))
+}
+
+#[test]
+fn windows_of_every_kind() {
+    let window = |text: &str| with(text, "").spec().window.clone();
+    let min = TimeDelta::from_mins;
+    assert_eq!(
+        window("sliding = { size = \"10m\", every = \"1m\" }, offset = \"30s\""),
+        Windowing::Sliding { size: min(10), every: min(1), offset: TimeDelta::from_secs(30) }
+    );
+    assert_eq!(
+        window("cumulative = { size = \"1d\", step = \"1h\" }"),
+        Windowing::Cumulative { size: min(24 * 60), step: min(60), offset: TimeDelta::ZERO }
+    );
+    assert_eq!(
+        window("session = { gap = \"30s\" }"),
+        Windowing::Session { gap: TimeDelta::from_secs(30), gap_field: None, touching: Touching::Separate }
+    );
+    assert_eq!(
+        window("session = { gap = \"30s\", gap_field = \"g.ms\", touching = \"merge\" }"),
+        Windowing::Session { gap: TimeDelta::from_secs(30), gap_field: Some(path("g.ms")), touching: Touching::Merge }
+    );
+    assert_eq!(window("global = true"), Windowing::Global);
+    let Windowing::Calendar { every, zone } = window("calendar = { every = \"week\", zone = \"Europe/Berlin\" }")
+    else {
+        panic!("a calendar was asked for")
+    };
+    assert_eq!((every, zone.name.as_str(), zone.first), (CalendarUnit::Week, "Europe/Berlin", 3_600));
+    assert!(zone.changes.contains(&(1_774_746_000, 7_200)), "summer time of 2026");
+}
+
+/// What a `[trigger]` that says nothing means.
+fn default_panes() -> Panes {
+    Panes {
+        trigger: Trigger::Default,
+        accumulation: Accumulation::Accumulating,
+        timestamp: TimestampCombiner::EndOfWindow,
+        timestamp_shift: TimeDelta::ZERO,
+        on_time: Emission::IfNonEmpty,
+        closing: Emission::IfNonEmpty,
+        flush_on_expiry: true,
+        bundle: Bundle::Record,
+        open_max: 1_000_000,
+    }
+}
+
+#[test]
+fn panes_come_of_a_trigger_and_of_sessions() {
+    assert_eq!(with("fixed = \"1m\"", "").spec().panes, None);
+    assert_eq!(with("global = true", "").spec().panes, None);
+    assert_eq!(with("fixed = \"1m\"", "[trigger]").spec().panes, Some(default_panes()));
+    assert_eq!(with("session = { gap = \"1m\" }", "").spec().panes, Some(default_panes()));
+    let full = with(
+        "fixed = \"1m\"",
+        "[trigger]\nwhen = \"always\"\naccumulation = \"discarding\"\ntimestamp = \"latest\"\ntimestamp_shift = \"-1s\"\n\
+         on_time_pane = \"always\"\nclosing_pane = \"always\"\nflush_on_expiry = false\nbundle = \"frame\"\nopen_max = 7",
+    );
+    assert_eq!(
+        full.spec().panes,
+        Some(Panes {
+            trigger: Trigger::Always,
+            accumulation: Accumulation::Discarding,
+            timestamp: TimestampCombiner::Latest,
+            timestamp_shift: TimeDelta::from_secs(-1),
+            on_time: Emission::Always,
+            closing: Emission::Always,
+            flush_on_expiry: false,
+            bundle: Bundle::Frame,
+            open_max: 7,
+        })
+    );
+}
+
+#[test]
+fn triggers_of_every_kind() {
+    let when = |text: &str| {
+        let p = with("fixed = \"1m\"", &format!("[trigger]\nmay_lose_data = true\nwhen = {text}"));
+        // What is written says the same in JSON.
+        assert_eq!(Policy::from_json(&p.to_json()).as_ref(), Ok(&p));
+        p.spec().panes.clone().expect("panes").trigger
+    };
+    let count = |count| Trigger::AfterCount { count };
+    let boxed = |t: Trigger| Box::new(t);
+    assert_eq!(when("\"default\""), Trigger::Default);
+    assert_eq!(when("\"never\""), Trigger::Never);
+    assert_eq!(when("\"after_watermark\""), Trigger::AfterWatermark { early: None, late: None });
+    assert_eq!(when("{ after_watermark = {} }"), Trigger::AfterWatermark { early: None, late: None });
+    assert_eq!(
+        when("{ after_watermark = { early = { after_count = 5 }, late = \"always\" } }"),
+        Trigger::AfterWatermark { early: Some(boxed(count(5))), late: Some(boxed(Trigger::Always)) }
+    );
+    assert_eq!(when("{ after_count = 9223372036854775807 }"), count(limits::COUNT_MAX));
+    let after =
+        |delay_ms, align_ms, align_offset_ms| Trigger::AfterProcessingTime { delay_ms, align_ms, align_offset_ms };
+    assert_eq!(when("{ after_processing_time = \"1m\" }"), after(60_000, None, 0));
+    assert_eq!(when("{ after_processing_time = { delay = \"0s\" } }"), after(0, None, 0));
+    assert_eq!(
+        when("{ after_processing_time = { delay = \"1s\", align = \"1m\", align_offset = \"5s\" } }"),
+        after(1_000, Some(60_000), 5_000)
+    );
+    assert_eq!(when("{ repeatedly = { after_count = 2 } }"), Trigger::Repeatedly { trigger: boxed(count(2)) });
+    let both = || vec![count(1), Trigger::Always];
+    assert_eq!(when("{ after_each = [{ after_count = 1 }, \"always\"] }"), Trigger::AfterEach { triggers: both() });
+    assert_eq!(when("{ after_any = [{ after_count = 1 }, \"always\"] }"), Trigger::AfterAny { triggers: both() });
+    assert_eq!(when("{ after_all = [{ after_count = 1 }, \"always\"] }"), Trigger::AfterAll { triggers: both() });
+    assert_eq!(
+        when("{ or_finally = { main = \"default\", until = { after_count = 3 } } }"),
+        Trigger::OrFinally { main: boxed(Trigger::Default), until: boxed(count(3)) }
+    );
+    assert_eq!(when("{ every_event_time = \"1h\" }"), Trigger::EveryEventTime { period_ms: 3_600_000 });
+}
+
+#[test]
+fn means_have_columns_and_kept_values_have_none() {
+    let p = toml(&format!(
+        "{}[trigger]\n[measures]\na = {{ mean = \"x\" }}\nn = {{ count = \"y\" }}\nb = {{ variance = \"x\" }}\n\
+         c = {{ mean = {{ sum = \"a_sum\", count = \"n\" }} }}\nu = {{ list = {{ field = \"z\", most = 3 }} }}\n",
+        SMALL.replace("measures = { events = \"count\" }\n", "")
+    ));
+    let s = p.spec();
+    assert_eq!(
+        s.measures,
+        [
+            measure("a_sum", Op::Sum, Some("x")),
+            measure("a_count", Op::Count, Some("x")),
+            measure("n", Op::Count, Some("y")),
+            measure("b_sum", Op::Sum, Some("x")),
+            measure("b_count", Op::Count, Some("x")),
+            measure("b_squares", Op::Squares, Some("x")),
+        ]
+    );
+    let derived = |name: &str, of: Formula| Derived { name: name.into(), of };
+    assert_eq!(
+        s.derived,
+        [
+            derived("a", Formula::Mean { sum: 0, count: 1 }),
+            derived("b", Formula::Variance { sum: 3, count: 4, squares: 5 }),
+            derived("c", Formula::Mean { sum: 0, count: 2 }),
+        ]
+    );
+    assert_eq!((s.kept.len(), s.kept[0].what), (1, Keep::List { most: 3 }));
+    // As it was written, not as it is stored.
+    let text = p.to_toml();
+    assert!(text.contains("\na = { mean = \"x\" }\nn = { count = \"y\" }\nb = { variance = \"x\" }\n"), "{text}");
+    assert_eq!(toml(&text), p);
+}
+
+#[test]
+fn no_square_of_a_value_leaves_64_bits() {
+    assert!(limits::SQUARED_MAX.checked_mul(limits::SQUARED_MAX).is_some());
+    assert!((limits::SQUARED_MAX + 1).checked_mul(limits::SQUARED_MAX + 1).is_none());
+}
+
+#[test]
+fn a_source_with_its_own_watermark_has_its_own_delay() {
+    let watermark = |text: &str| with("fixed = \"1m\"", &format!("[watermark]\n{text}")).spec().watermark;
+    let given = watermark("given = true");
+    assert_eq!((given.strategy, given.delay), (Strategy::Given, TimeDelta::ZERO));
+    assert_eq!(watermark("given = true\ndelay = \"1m\"").delay, TimeDelta::from_mins(1));
+}
+
+#[test]
+fn windows_that_never_expire_lose_nothing() {
+    let late = "[late]\nby = \"window\"\nallowed_lateness = \"unbounded\"\n[trigger]";
+    let p = with("fixed = \"1m\"", late);
+    assert_eq!(p.spec().late.allowed_lateness, limits::LATENESS_UNBOUNDED);
+    assert_eq!(toml(&p.to_toml()), p);
+}
+
 #[test]
 fn the_strategies() {
     let strategy = |text: &str| toml(&format!("{SMALL}[watermark]\n{text}\n")).spec().watermark.strategy;
@@ -242,5 +415,69 @@ fn a_policy_is_explained_in_sentences() {
          change.\n\
          A record more than 1h30m ahead of its arrival counts at the latest time allowed, and moves no watermark.\n\
          Records over 2048 bytes and keys over 512 bytes are rejected; a dead letter keeps up to 1024 bytes."
+    );
+}
+
+#[test]
+fn windows_triggers_and_panes_are_explained() {
+    /// The sentences that hold one of the words.
+    fn said(p: &Policy, words: &[&str]) -> String {
+        let all = explain(p);
+        let lines = all.lines().filter(|l| words.iter().any(|w| l.contains(w)));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+    let what = |window: &str| said(&with(window, ""), &["Counts"]);
+    assert_eq!(
+        what("sliding = { size = \"10m\", every = \"1m\" }"),
+        "Counts records as events per page, in windows of 10m, a new one every 1m."
+    );
+    assert_eq!(
+        what("session = { gap = \"30s\", gap_field = \"g\", touching = \"merge\" }"),
+        "Counts records as events per page, in sessions (those that touch are one) that end after 30s, or as many \
+         milliseconds as g says, without a record."
+    );
+    assert_eq!(
+        what("calendar = { every = \"day\", zone = \"Asia/Tokyo\" }"),
+        "Counts records as events per page, in each day of Asia/Tokyo's calendar."
+    );
+    let finality = |window: &str, more: &str| said(&with(window, more), &[" final", " is late"]);
+    assert_eq!(
+        finality("global = true", "[late]\nby = \"window\""),
+        "The window is final when the stream ends, and never before.\nNo record is late."
+    );
+    assert_eq!(
+        finality("fixed = \"1m\"", "[trigger]\n[late]\nby = \"window\"\nallowed_lateness = \"unbounded\""),
+        "No window is ever final: each takes records however late they are.\nNo record is late."
+    );
+    let panes = |when: &str, more: &str| {
+        let p = with("fixed = \"1m\"", &format!("[trigger]\nmay_lose_data = true\nwhen = {when}\n{more}"));
+        said(&p, &["pane", "lost"])
+    };
+    assert_eq!(
+        panes("\"default\"", ""),
+        "A window gives out a pane at its end and at every later record.\n\
+         A pane holds all so far, and stands in for the one before."
+    );
+    assert_eq!(
+        panes(
+            "{ after_watermark = { early = { after_processing_time = \"1m\" }, late = { after_count = 1 } } }",
+            "accumulation = \"discarding\"\non_time_pane = \"always\"\nflush_on_expiry = false",
+        ),
+        "A window gives out a pane again and again before its end (1m after the pane's first record came), at its end, \
+         and again and again after it (after 1 record).\n\
+         A pane holds what came since the one before: a window's panes add up.\n\
+         The pane at the end of a window comes out although nothing was added.\n\
+         What no pane has given out when the window expires is lost."
+    );
+    assert_eq!(
+        panes("{ after_any = [{ after_count = 5 }, { every_event_time = \"1h\" }] }", "accumulation = \"retracting\""),
+        "A window gives out a pane after 5 records or (at every 1h of event time, at its end and at every later record).\n\
+         A pane holds all so far; the one before is taken back first, by a pane of its own."
+    );
+    assert_eq!(
+        panes("{ after_count = 5 }", ""),
+        "A window gives out a pane after 5 records.\n\
+         Records are lost that come when this has ended and their window still takes some.\n\
+         A pane holds all so far, and stands in for the one before."
     );
 }

@@ -172,6 +172,10 @@ fn final_when(s: &Spec) -> String {
 }
 
 fn late(s: &Spec) -> String {
+    let never = s.late.allowed_lateness == limits::LATENESS_UNBOUNDED || s.window == Windowing::Global;
+    if s.late.by == LateBy::Window && never {
+        return "No record is late.".into();
+    }
     let many = matches!(s.window, Windowing::Sliding { .. } | Windowing::Cumulative { .. });
     let judged = match s.late.by {
         LateBy::Record => "A record is late when its own time is behind the watermark",

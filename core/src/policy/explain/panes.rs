@@ -73,8 +73,9 @@ fn words(t: &Trigger) -> String {
     match t {
         Trigger::Default => "at its end and at every later record".into(),
         Trigger::AfterWatermark { early, late } => {
-            let early = early.as_ref().map(|t| format!("before its end again and again {}", part(t)));
-            let late = late.as_ref().map(|t| format!("after it again and again {}", part(t)));
+            let around = |t: &Trigger, place: &str| format!("again and again {place} ({})", words(t));
+            let early = early.as_ref().map(|t| around(t, "before its end"));
+            let late = late.as_ref().map(|t| around(t, "after it"));
             match (early, late) {
                 (None, None) => "once, at its end".into(),
                 (Some(early), None) => format!("{early}, and once more at its end"),
@@ -82,12 +83,12 @@ fn words(t: &Trigger) -> String {
                 (Some(early), Some(late)) => format!("{early}, at its end, and {late}"),
             }
         }
-        Trigger::AfterCount { count: 1 } => "at a record".into(),
+        Trigger::AfterCount { count: 1 } => "after 1 record".into(),
         Trigger::AfterCount { count } => format!("after {count} records"),
         Trigger::AfterProcessingTime { delay_ms, align_ms, align_offset_ms } => {
             let after = match delay_ms {
-                0 => "when its first record has come".to_string(),
-                ms => format!("{} after its first record came", span(ms)),
+                0 => "when the pane's first record has come".to_string(),
+                ms => format!("{} after the pane's first record came", span(ms)),
             };
             let offset = if *align_offset_ms == 0 { String::new() } else { format!(" and {}", span(align_offset_ms)) };
             match align_ms {

@@ -28,6 +28,81 @@ watch_ms    = { sum = "watch_ms" }
 longest     = { max = "watch_ms" }
 "#;
 
+/// Policies that show the rest.
+const MORE: [(&str, &str); 3] = [
+    (
+        "Days of a place, with a mean and a variance; a row is amended for two more days",
+        r#"policy = "views-by-day"
+
+[input]
+time = { field = "at", unit = "rfc3339" }
+key  = ["page"]
+
+[window]
+calendar = { every = "day", zone = "Europe/Berlin" }
+
+[late]
+by = "window"
+allowed_lateness = "2d"
+
+[measures]
+views   = "count"
+with_ms = { count = "watch_ms" }
+total   = { sum = "watch_ms" }
+watch   = { mean = { sum = "total", count = "with_ms" } }
+spread  = { variance = "watch_ms" }
+"#,
+    ),
+    (
+        "The last ten minutes, each minute; early results every ten seconds, and one more for each late record",
+        r#"policy = "trends"
+
+[input]
+time = { field = "ts", unit = "ms" }
+key  = ["topic"]
+
+[window]
+sliding = { size = "10m", every = "1m" }
+
+[late]
+by = "window"
+allowed_lateness = "1h"
+to = "dead_letters"
+
+[trigger]
+when = { after_watermark = { early = { after_processing_time = "10s" }, late = { after_count = 1 } } }
+accumulation = "retracting"
+
+[measures]
+posts   = "count"
+authors = { distinct = "author" }
+words   = { top_k = { field = "word", k = 10 } }
+"#,
+    ),
+    (
+        "Sessions of a device, given out when they have ended",
+        r#"policy = "sessions"
+
+[input]
+time = { field = "ts", unit = "ms" }
+key  = ["device"]
+
+[window]
+session = { gap = "30m", touching = "merge" }
+
+[watermark]
+max = true
+delay = "1m"
+
+[measures]
+events = "count"
+from   = { first = "page" }
+to     = { last = "page" }
+pages  = { list = { field = "page", most = 100 } }
+"#,
+    ),
+];
+
 /// The whole reference, in Markdown.
 pub fn reference() -> String {
     let schema = schema();
@@ -61,6 +136,18 @@ pub fn reference() -> String {
     p("```json");
     p(example.to_json().trim_end());
     p("```\n");
+    p("## Examples\n");
+    for (title, text) in MORE {
+        let policy = Policy::from_toml(text).unwrap_or_else(|e| panic!("the example '{title}': {e}"));
+        p(&format!("{title}:\n"));
+        p("```toml");
+        p(text.trim_end());
+        p("```\n");
+        for sentence in explain(&policy).lines() {
+            p(&format!("> {sentence}"));
+        }
+        p("");
+    }
     p("## Fields\n");
     p(
         "Fields without a default are required, unless they are marked optional. A field that no policy has is refused.\n",
@@ -192,7 +279,7 @@ fn kind(schema: &Value, field: &Value) -> String {
             "duration" | "path" | "name" | "shift" => target.into(),
             "when" => "trigger".into(),
             "measures" => "names with measures".into(),
-            _ if target_schema["oneOf"].is_array() => "one of".into(),
+            _ if target_schema["oneOf"][0]["const"].is_string() => "one of".into(),
             _ => "fields".into(),
         };
     }
@@ -219,7 +306,12 @@ fn kind(schema: &Value, field: &Value) -> String {
 fn words(schema: &Value, field: &Value) -> Vec<(String, String)> {
     let target = field["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/"));
     let words = target.and_then(|t| schema["$defs"][t]["oneOf"].as_array());
-    words.into_iter().flatten().map(|w| (w["const"].to_string(), description(w))).collect()
+    words
+        .into_iter()
+        .flatten()
+        .filter(|w| w["const"].is_string())
+        .map(|w| (w["const"].to_string(), description(w)))
+        .collect()
 }
 
 /// The forms of a measure or trigger.
@@ -246,9 +338,9 @@ fn shape(schema: &Value, node: &Value) -> String {
     if let Some(any) = node["anyOf"].as_array() {
         return any.iter().map(|n| shape(schema, n)).collect::<Vec<_>>().join(" or ");
     }
-    if let Some(properties) = node["properties"].as_object() {
-        let fields: Vec<String> = properties.iter().map(|(name, n)| format!("{name} = {}", shape(schema, n))).collect();
-        return format!("{{ {} }}", fields.join(", "));
+    if let Some(names) = node["required"].as_array() {
+        let field = |name: &Value| format!("{} = {}", text(name), shape(schema, &node["properties"][text(name)]));
+        return format!("{{ {} }}", names.iter().map(field).collect::<Vec<_>>().join(", "));
     }
     match text(&node["type"]) {
         "array" => format!("[{}, …]", shape(schema, &node["items"])),
