@@ -153,11 +153,11 @@ fn kept() -> impl Strategy<Value = Vec<Kept>> {
 
 fn trigger() -> impl Strategy<Value = Trigger> {
     let ms = |least| span(least).prop_map(TimeDelta::as_millis);
-    let delay =
-        (ms(0), option::of(ms(1).prop_flat_map(|align| (Just(align), 0..align)))).prop_map(|(delay_ms, align)| {
-            let (align_ms, align_offset_ms) = align.map_or((None, 0), |(align, offset)| (Some(align), offset));
-            Trigger::AfterProcessingTime { delay_ms, align_ms, align_offset_ms }
-        });
+    let most = limits::SPAN_MAX.as_millis();
+    let delay = (ms(0), option::of((ms(1), -most..=most))).prop_map(|(delay_ms, align)| {
+        let (align_ms, align_offset_ms) = align.map_or((None, 0), |(align, offset)| (Some(align), offset));
+        Trigger::AfterProcessingTime { delay_ms, align_ms, align_offset_ms }
+    });
     let leaf = prop_oneof![
         select(vec![
             Trigger::Default,

@@ -102,7 +102,7 @@ fn good() -> Vec<Value> {
     documents.push(full.clone());
     full["trigger"] = json!({
         "when": {"or_finally": {
-            "main": {"repeatedly": {"after_processing_time": {"delay": "0s", "align": "1m", "align_offset": "5s"}}},
+            "main": {"repeatedly": {"after_processing_time": {"delay": "0s", "align": "1m", "align_offset": "-5s"}}},
             "until": "after_watermark",
         }},
         "accumulation": "discarding", "timestamp": "latest", "may_lose_data": true,

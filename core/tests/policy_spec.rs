@@ -82,8 +82,8 @@ fn numbers_of_triggers_have_bounds() {
         (after(0, Some(0), 0), at("after_processing_time.align")),
         (after(0, Some(i64::MIN), i64::MIN), at("after_processing_time.align")),
         (after(0, None, 1), at("after_processing_time.align_offset")),
-        (after(0, Some(5), 5), at("after_processing_time.align_offset")),
-        (after(0, Some(5), -1), at("after_processing_time.align_offset")),
+        (after(0, Some(5), i64::MAX), at("after_processing_time.align_offset")),
+        (after(0, Some(5), i64::MIN), at("after_processing_time.align_offset")),
         (Trigger::EveryEventTime { period_ms: 0 }, at("every_event_time")),
         (Trigger::AfterAll { triggers: vec![] }, at("after_all")),
         (

@@ -9,7 +9,9 @@
 //!
 //! Not here: how a derived number is computed (`rows`).
 
-use super::{Derived, Formula, Measure, Op, Path, Spec};
+use super::{Derived, Formula, Op, Spec};
+#[cfg(feature = "text")]
+use super::{Measure, Path};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -50,6 +52,7 @@ impl Moment {
     }
 
     /// Out of columns in the order of `endings`.
+    #[cfg(feature = "text")]
     pub(crate) fn formula(self, columns: [u32; 3]) -> Formula {
         let [sum, count, squares] = columns;
         match self {

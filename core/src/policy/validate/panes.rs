@@ -53,13 +53,17 @@ impl Problems {
             }
             return;
         };
-        if p.timestamp_shift > limits::SPAN_MAX || p.timestamp_shift.as_millis() < -limits::SPAN_MAX.as_millis() {
-            self.value("trigger.timestamp_shift", Written(p.timestamp_shift), "a duration from -3660d to 3660d");
-        }
+        self.shift("trigger.timestamp_shift", p.timestamp_shift);
         if p.open_max == 0 || p.open_max > limits::OPEN_MAX {
             self.value("trigger.open_max", p.open_max, "1 to 10000000 windows");
         }
         self.trigger(p);
+    }
+
+    fn shift(&mut self, at: &str, d: TimeDelta) {
+        if d > limits::SPAN_MAX || d.as_millis() < -limits::SPAN_MAX.as_millis() {
+            self.value(at, Written(d), "a duration from -3660d to 3660d");
+        }
     }
 
     fn trigger(&mut self, p: &Panes) {
@@ -94,15 +98,12 @@ impl Problems {
                 if let Some(align) = align_ms {
                     self.span(&at("align"), TimeDelta::from_millis(*align), 1);
                 }
-                let offset = *align_offset_ms;
-                let expected = match align_ms {
-                    Some(align) if *align > 0 => "0s or more and less than `align`",
-                    // What is wrong with the alignment is said of the alignment.
-                    Some(_) => return,
-                    None => "0s, or `align` beside it",
-                };
-                if offset < 0 || offset >= align_ms.unwrap_or(1) {
-                    self.value(&at("align_offset"), Written(TimeDelta::from_millis(offset)), expected);
+                let offset = TimeDelta::from_millis(*align_offset_ms);
+                // Any multiple of the alignment may be added to it.
+                if align_ms.is_some() {
+                    self.shift(&at("align_offset"), offset);
+                } else if offset != TimeDelta::ZERO {
+                    self.value(&at("align_offset"), Written(offset), "0s, or `align` beside it");
                 }
             }
             Trigger::EveryEventTime { period_ms } => {

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 #[derive(Debug)]
 pub(super) struct Measures(Vec<(String, MeasureDocument)>);
 
-/// `"count"`, or a measure of a field. On integers, exactly, but for `distinct`, `quantile` and `top_k`, which estimate.
+/// `"count"`, or a measure of a field. On integers, exactly; `distinct`, `quantile` and `top_k` become estimates
+/// where there are many different values.
 /// The last six need panes: a `[trigger]`, or sessions.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -62,11 +63,13 @@ enum Operation {
     Last(PathDocument),
     /// The values in the order they came, at most `most`; how many were left out is told.
     List(List),
-    /// How many different values, estimated.
+    /// How many different values: exact up to 512 of them, beyond that an estimate with a standard error of 1.6 %.
     Distinct(PathDocument),
-    /// A quantile of the numbers, estimated; `q` is 0.5 for the median.
+    /// A quantile of the numbers; `q` is 0.5 for the median. Exact up to 2,048 different values; beyond that an estimate
+    /// that is off by 0.8 % for values from 0 to 2^32, and never by more than 3.2 %.
     Quantile(Quantile),
-    /// The `k` most frequent values with their counts, estimated.
+    /// The `k` most frequent values with their counts. Exact up to 1,000 different values, or 2k where that is more;
+    /// beyond that a count may be too small by at most n / (that number + 1) where n values came.
     TopK(TopK),
 }
 

@@ -129,9 +129,9 @@ struct Aligned {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Duration", default, example = &"5m")]
     align: Option<Duration>,
-    /// Shifts the multiples; less than `align`.
-    #[schemars(default = "Duration::zero")]
-    align_offset: Duration,
+    /// Shifts the multiples; only with `align`. May be negative. From -3660d to 3660d.
+    #[schemars(default = "Shift::zero")]
+    align_offset: Shift,
 }
 
 /// A trigger and what ends it.
@@ -158,6 +158,12 @@ struct Shift(#[schemars(with = "String")] TimeDelta);
 impl Serialize for Shift {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(&Written(self.0))
+    }
+}
+
+impl Shift {
+    fn zero() -> Self {
+        Self(TimeDelta::ZERO)
     }
 }
 
@@ -207,7 +213,7 @@ impl WhenDocument {
                 Rule::AfterProcessingTime(AfterProcessingTime::Aligned(Aligned {
                     delay: ms(*delay_ms),
                     align: align_ms.map(ms),
-                    align_offset: ms(*align_offset_ms),
+                    align_offset: Shift(TimeDelta::from_millis(*align_offset_ms)),
                 }))
             }
             Trigger::Repeatedly { trigger } => Rule::Repeatedly(boxed(trigger)),

@@ -168,7 +168,7 @@ fn after_processing_time(r: &mut Reader, f: &Field<'_>) -> Option<Trigger> {
     let s = r.section(f, &AFTER_PROCESSING_TIME)?;
     let delay = r.required(&s, "delay", "delay = \"1m\"", "\"delay\": \"1m\"").and_then(|f| r.duration(&f));
     let align = s.optional("align").map(|f| r.duration(&f));
-    let offset = s.optional("align_offset").map(|f| r.duration(&f));
+    let offset = s.optional("align_offset").map(|f| r.shift(&f));
     let ms = |d: Option<Option<TimeDelta>>| match d {
         None => Some(None),
         Some(d) => Some(Some(d?.as_millis())),
