@@ -155,6 +155,13 @@ fn full_documents_get_an_answer() {
         fill("", |_| "[[a]]\n".into(), "", all),
         fill("a='''", |_| "\n".into(), "'''", all),
         fill("", |_| "k".into(), " = 1", all),
+        fill("[measures]\n", |i| format!("m{i:x}.variance='a'\n"), "", all),
+        fill("[measures]\n", |i| format!("m{i:x}.mean={{sum='m{i:x}',count='x'}}\n"), "", all),
+        fill("[measures]\n", |i| format!("m{i:x}.list={{field='a.{i}',most=0}}\n"), "", all),
+        fill("[trigger]\nwhen={after_any=[", |_| "'never',".into(), "]}", all),
+        fill("[trigger]\nwhen={after_any=[", |_| "{after_all=[{repeatedly=7}]},".into(), "]}", all),
+        fill("[trigger]\nwhen='", |_| "always".into(), "'", all),
+        fill("[window.calendar]\nevery='day'\nzone='", |_| "Asia/".into(), "'", all),
     ];
     for text in &toml {
         assert!(!codes(text, Syntax::Toml).is_empty());

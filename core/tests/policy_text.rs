@@ -475,6 +475,11 @@ fn windows_triggers_and_panes_are_explained() {
          A pane holds all so far; the one before is taken back first, by a pane of its own."
     );
     assert_eq!(
+        panes("\"never\"", "accumulation = \"discarding\""),
+        "A window gives out a pane only when it expires.\n\
+         A pane holds what came since the one before: a window's panes add up."
+    );
+    assert_eq!(
         panes("{ after_count = 5 }", ""),
         "A window gives out a pane after 5 records.\n\
          Records are lost that come when this has ended and their window still takes some.\n\

@@ -10,7 +10,11 @@ use alloc::vec::Vec;
 
 /// Says when panes come out and what they hold.
 pub(super) fn sentences(s: &Spec, p: &Panes) -> Vec<String> {
-    let mut out = Vec::from([format!("A window gives out a pane {}.", words(&p.trigger))]);
+    let when = match p.trigger {
+        Trigger::Never if p.flush_on_expiry => "only when it expires".into(),
+        _ => words(&p.trigger),
+    };
+    let mut out = Vec::from([format!("A window gives out a pane {when}.")]);
     let lateness = s.late.allowed_lateness > TimeDelta::ZERO;
     if may_lose_data(&p.trigger, lateness) {
         out.push("Records are lost that come when this has ended and their window still takes some.".into());
@@ -105,7 +109,7 @@ fn words(t: &Trigger) -> String {
         Trigger::AfterAll { triggers } => joined(triggers, "and", "when it has been time for all of"),
         Trigger::OrFinally { main, until } => format!("{}, until {}", part(main), part(until)),
         Trigger::Always => "whenever a record or the watermark comes".into(),
-        Trigger::Never => "for no reason of its own".into(),
+        Trigger::Never => "never".into(),
         Trigger::EveryEventTime { period_ms } => {
             format!("at every {} of event time, at its end and at every later record", span(period_ms))
         }

@@ -11,6 +11,8 @@ mod measures;
 mod trigger;
 mod window;
 
+pub(super) use trigger::loss;
+
 use super::Syntax;
 use super::diagnostic::{Code, Finding};
 use super::reader::{Field, Later, Reader, Section, Shape};

@@ -1,8 +1,7 @@
 //! `[trigger]` as types.
 
-use super::super::walk::defaults;
+use super::super::walk::{defaults, loss};
 use super::Duration;
-use crate::panes::may_lose_data;
 use crate::policy::duration::Written;
 use crate::policy::{Accumulation, Bundle, Emission, Late, Panes, TimestampCombiner, Trigger, limits};
 use crate::time::TimeDelta;
@@ -34,8 +33,8 @@ pub(super) struct TriggerDocument {
     /// Most windows of keys open at once in a lane; a record that would open another is rejected.
     #[schemars(range(min = 1, max = limits::OPEN_MAX))]
     open_max: u32,
-    /// Says that records may be lost because the trigger finishes while its window still takes some. Without it such a
-    /// trigger is refused.
+    /// Says that records may be lost: because the trigger finishes while its window still takes some, or because it is
+    /// `"never"` and nothing is flushed. Without it such a trigger is refused.
     may_lose_data: bool,
 }
 
@@ -186,7 +185,7 @@ impl TriggerDocument {
             flush_on_expiry: p.flush_on_expiry,
             bundle: p.bundle,
             open_max: p.open_max,
-            may_lose_data: may_lose_data(&p.trigger, late.allowed_lateness > TimeDelta::ZERO),
+            may_lose_data: loss(p, late).is_some(),
         }
     }
 }

@@ -48,15 +48,40 @@ pub(super) fn panes(r: &mut Reader, root: &Section<'_>, window: &Windowing, late
         trigger: trigger.unwrap_or(d.trigger),
     };
     // Where this is no flag it is not held against the trigger.
-    let lossy = s.optional("may_lose_data").is_some_and(|f| r.flag(&f).unwrap_or(true));
-    let late = late.allowed_lateness > TimeDelta::ZERO;
-    if let (Some(when), false, true) = (when, lossy, may_lose_data(&panes.trigger, late)) {
-        let message =
-            format!("`{}` can finish while its window still takes records, and those would be lost", when.path);
-        let mend = "repeat it, give after_watermark a `late`, or say may_lose_data = true";
+    let meant = s.optional("may_lose_data").is_some_and(|f| r.flag(&f).unwrap_or(true));
+    let (why, mend) = match loss(&panes, late) {
+        Some(Loss::Unfinished) => (
+            "can finish while its window still takes records, and those would be lost",
+            "repeat it, give after_watermark a `late`, or say may_lose_data = true",
+        ),
+        Some(Loss::Everything) => (
+            "gives out nothing, and `trigger.flush_on_expiry` = false leaves it at that",
+            "choose another trigger, flush on expiry, or say may_lose_data = true",
+        ),
+        None => return Some(panes),
+    };
+    if let (Some(when), false) = (when, meant) {
+        let message = format!("`{}` {why}", when.path);
         r.note(Code::WrongValue, &when.path, when.node.span, message, Some(mend.into()));
     }
     Some(panes)
+}
+
+/// How records may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Loss {
+    /// The trigger finishes while its window still takes some.
+    Unfinished,
+    /// Nothing ever gives them out.
+    Everything,
+}
+
+/// Whether panes may lose records, which people are asked about.
+pub(in super::super) fn loss(p: &Panes, late: &Late) -> Option<Loss> {
+    if p.trigger == Trigger::Never && !p.flush_on_expiry {
+        return Some(Loss::Everything);
+    }
+    may_lose_data(&p.trigger, late.allowed_lateness > TimeDelta::ZERO).then_some(Loss::Unfinished)
 }
 
 fn trigger(r: &mut Reader, f: &Field<'_>) -> Option<Trigger> {
