@@ -2,7 +2,7 @@
 """Runs Plimsoll and the programs that others would use for the same job side by side, and prints the ratios.
 
   bench.py --plimsoll BIN --venvs V --limit BIN --data D --out O --log results.jsonl [--rounds 3] [--size 1000000]
-           [--peers duckdb ...] [--cores 1 2] [--check]
+           [--query w1] [--peers duckdb ...] [--cores 1 2] [--check]
   bench.py --table results.jsonl
 
 A round runs every chosen configuration once, in an order that changes with the round. Each run is pinned with taskset
@@ -17,17 +17,23 @@ from collections import defaultdict
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
-QUERY = "w1"
 
-# What must be reached: (what, ours, theirs, measure, factor). By CPU: events per CPU second without start-up.
+# What must be reached: (query, what, ours, theirs, measure, factor). By CPU: events per CPU second without start-up.
 GOALS = [
-    ("module / DuckDB", ("plimsoll", 1), ("duckdb", 1), "cpu", 0.8),
-    ("module / Flink", ("plimsoll", 1), ("flink", 1), "cpu", 8),
-    ("native / limit", ("plimsoll-native", 1), ("limit-strict", 1), "cpu", 0.6),
-    ("module / native", ("plimsoll", 1), ("plimsoll-native", 1), "cpu", 0.65),
-    ("framed one by one / file", ("plimsoll-framed", 1), ("plimsoll", 1), "cpu", 0.85),
-    ("into SQLite / rows alone", ("plimsoll-sqlite", 1), ("plimsoll", 1), "cpu", 0.5),
-    ("two lanes on two cores / one", ("plimsoll", 2), ("plimsoll", 1), "wall", 1.5),
+    ("w1", "module / DuckDB", ("plimsoll", 1), ("duckdb", 1), "cpu", 1.4),
+    ("w1", "module / limit", ("plimsoll", 1), ("limit-strict", 1), "cpu", 0.6),
+    ("w1", "module / Flink", ("plimsoll", 1), ("flink", 1), "cpu", 8),
+    ("w1", "native / limit", ("plimsoll-native", 1), ("limit-strict", 1), "cpu", 0.8),
+    ("w1", "module / native", ("plimsoll", 1), ("plimsoll-native", 1), "cpu", 0.65),
+    ("w1", "framed one by one / file", ("plimsoll-framed", 1), ("plimsoll", 1), "cpu", 0.85),
+    ("w1", "into SQLite / rows alone", ("plimsoll-sqlite", 1), ("plimsoll", 1), "cpu", 0.5),
+    ("w1", "two lanes on two cores / one", ("plimsoll", 2), ("plimsoll", 1), "wall", 1.8),
+    ("q5", "module / DuckDB", ("plimsoll", 1), ("duckdb", 1), "cpu", 1.2),
+    ("q5", "module / limit", ("plimsoll", 1), ("limit-strict", 1), "cpu", 0.5),
+    ("q11", "module / Polars", ("plimsoll", 1), ("polars", 1), "cpu", 2),
+    ("q11", "module / limit", ("plimsoll", 1), ("limit-strict", 1), "cpu", 0.4),
+    ("q12", "module / DuckDB", ("plimsoll", 1), ("duckdb", 1), "cpu", 1.1),
+    ("q12", "module / limit", ("plimsoll", 1), ("limit-strict", 1), "cpu", 0.4),
 ]
 PEAK_MB_MAX = 64
 
@@ -98,12 +104,17 @@ def run(cmd, cpus, limit_s, size):
         return p.returncode, wall, total, max(peak, ru.ru_maxrss * 1024), lines, err.read()[-800:]
 
 
+def kind(query):
+    """Which events a query reads."""
+    return "w1" if query == "w1" else "bids"
+
+
 def warm(a):
     """Reads the inputs once: otherwise the first run of each kind pays for the disk, and on a virtual machine for memory
     that its host has taken back, which was half of a run."""
     for folder, _, files in os.walk(a.data):
         for f in files:
-            if f"{QUERY}-{a.size}." in os.path.join(folder, f):
+            if f"{kind(a.query)}-{a.size}." in os.path.join(folder, f):
                 with open(os.path.join(folder, f), "rb") as data:
                     while data.read(1 << 20):
                         pass
@@ -111,21 +122,21 @@ def warm(a):
 
 def one(name, peer, cores, rnd, a):
     """One run of one configuration, as a record of the log."""
-    base, kinds, extra, late = peer
-    kind = kinds[cores - 1]
-    data = f"{a.data}/{QUERY}-{a.size}"
-    inp = data + (".ndjson" if kind == "f" else "." + kind)
-    out = f"{a.out}/{name}-{QUERY}-{cores}"
+    base, forms, extra, late = peer
+    form, query = forms[cores - 1], a.query
+    data = f"{a.data}/{kind(query)}-{a.size}"
+    inp = data + (".ndjson" if form == "f" else "." + form)
+    out = f"{a.out}/{name}-{query}-{cores}"
     for old in (out, out + ".db", out + ".db-wal", out + ".db-shm"):
         shutil.rmtree(old, ignore_errors=True)
         if os.path.isfile(old):
             os.remove(old)
     extra = [x.format(c=cores, out=out) for x in extra]
-    if name == "plimsoll" and kind == "rr2":
+    if name == "plimsoll" and form == "rr2":
         inp, extra = inp + "/*.ndjson", extra + ["--lane-per-file"]
     pin = a.pin1 if cores == 1 else a.pin2
-    rc, wall, cpu, peak, lines, err = run(base + [QUERY, inp, out] + extra, pin, a.limit_s, a.size)
-    r = {"peer": name, "query": QUERY, "cores": cores, "size": a.size, "round": rnd, "rc": rc, "wall": round(wall, 3), "cpu_s": round(cpu, 3),
+    rc, wall, cpu, peak, lines, err = run(base + [query, inp, out] + extra, pin, a.limit_s, a.size)
+    r = {"peer": name, "query": query, "cores": cores, "size": a.size, "round": rnd, "rc": rc, "wall": round(wall, 3), "cpu_s": round(cpu, 3),
          "peak_mb": round(peak / 1e6, 1), "load": round(os.getloadavg()[0], 1)}
     try:
         r["rate"] = int(lines[-1])
@@ -137,9 +148,9 @@ def one(name, peer, cores, rnd, a):
     except (ValueError, IndexError):
         r["error"] = err
     if a.check and rc == 0:
-        cmp = [sys.executable, os.path.join(HERE, "compare.py"), QUERY, f"{a.data}/ref/{QUERY}-{a.size}.ndjson", out]
+        cmp = [sys.executable, os.path.join(HERE, "compare.py"), query, f"{a.data}/ref/{query}-{a.size}.ndjson", out]
         if late:
-            cmp += ["--strict", f"{a.data}/ref/{QUERY}-{a.size}.strict.ndjson"]
+            cmp += ["--strict", f"{a.data}/ref/{query}-{a.size}.strict.ndjson"]
         k = subprocess.run(cmp, capture_output=True, text=True)
         o = [json.loads(x) for x in k.stdout.splitlines() if x.startswith("{")]
         r["check"] = "equal" if o and o[0]["equal"] else "bracket" if k.returncode == 0 else "DIFFERS"
@@ -155,7 +166,7 @@ def main():
     p.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     p.add_argument("--peers", nargs="+"); p.add_argument("--check", action="store_true")
     p.add_argument("--pin1", default="0"); p.add_argument("--pin2", default="0,1"); p.add_argument("--limit-s", type=int, default=580)
-    p.add_argument("--table")
+    p.add_argument("--table"); p.add_argument("--query", default="w1", choices=["w1", "q5", "q11", "q12"])
     a = p.parse_args()
     if a.table:
         return table(a.table)
@@ -184,30 +195,30 @@ def table(log):
     for l in open(log):
         r = json.loads(l)
         if r["rc"] == 0 and "rate" in r:
-            g[r["peer"], r["cores"], r["size"]][r["round"]] = r
+            g[r["query"], r["peer"], r["cores"], r["size"]][r["round"]] = r
     m = lambda rs, k: statistics.median(x[k] for x in rs.values())
-    start = {k[:2]: m(v, "cpu_s") for k, v in g.items() if k[2] == 1000}
-    big = {k: v for k, v in g.items() if k[2] != 1000}
-    cpu = lambda r: max(0.001, r["cpu_s"] - start.get((r["peer"], r["cores"]), 0))
-    print("| program | cores | events | runs | events/s by wall, best | start-up CPU s | events per CPU s | peak MB | rows | load |")
-    print("|---" * 10 + "|")
-    for (p, c, n), v in sorted(big.items()):
+    start = {k[:3]: m(v, "cpu_s") for k, v in g.items() if k[3] == 1000}
+    big = {k: v for k, v in g.items() if k[3] != 1000}
+    cpu = lambda r: max(0.001, r["cpu_s"] - start.get((r["query"], r["peer"], r["cores"]), 0))
+    print("| query | program | cores | events | runs | events/s by wall, best | start-up CPU s | events per CPU s | peak MB | rows | load |")
+    print("|---" * 11 + "|")
+    for (q, p, c, n), v in sorted(big.items()):
         rows = "/".join(sorted({x["check"] for x in v.values() if x.get("check")}))
-        print(f"| {p} | {c} | {n:,} | {len(v)} | {max(x['rate'] for x in v.values()):,} | {start.get((p, c), 0):.2f} "
+        print(f"| {q} | {p} | {c} | {n:,} | {len(v)} | {max(x['rate'] for x in v.values()):,} | {start.get((q, p, c), 0):.2f} "
               f"| {n / statistics.median(map(cpu, v.values())):,.0f} | {m(v, 'peak_mb'):.0f} | {rows} | {min(x['load'] for x in v.values()):.1f} |")
     print("\n| ratio | found | rounds | goal | |\n|---|---|---|---|---|")
-    for what, ours, theirs, by, goal in GOALS:
-        for n in sorted({k[2] for k in big}):
-            x, y = big.get((*ours, n)), big.get((*theirs, n))
+    for query, what, ours, theirs, by, goal in GOALS:
+        for n in sorted({k[3] for k in big}):
+            x, y = big.get((query, *ours, n)), big.get((query, *theirs, n))
             rounds = sorted(set(x or {}) & set(y or {}))
             if not rounds:
                 continue
             # Within a round, so that both saw about the same machine.
             q = [(x[i]["rate"] / y[i]["rate"]) if by == "wall" else cpu(y[i]) / cpu(x[i]) for i in rounds]
             f = statistics.median(q)
-            print(f"| {what}, by {by}, {n:,} events | {f:.2f} | {min(q):.2f} to {max(q):.2f} | {goal} | {'reached' if f >= goal else 'MISSED'} |")
-    for (p, c, n), v in sorted(big.items()):
-        if p == "plimsoll" and c == 1:
+            print(f"| {query}: {what}, by {by}, {n:,} events | {f:.2f} | {min(q):.2f} to {max(q):.2f} | {goal} | {'reached' if f >= goal else 'MISSED'} |")
+    for (q, p, c, n), v in sorted(big.items()):
+        if p == "plimsoll" and c == 1 and q == "w1":
             mb = m(v, "peak_mb")
             print(f"| peak MB, {n:,} events | {mb:.0f} | | at most {PEAK_MB_MAX} | {'reached' if mb <= PEAK_MB_MAX else 'MISSED'} |")
 

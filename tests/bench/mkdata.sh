@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mkdata.sh PYTHON LIMIT DATA [SIZE...]     W1 of so many events and what must come out of it, under DATA
+# mkdata.sh PYTHON LIMIT DATA [SIZE...]     so many events of W1 and of bids, and what must come out of each query, under DATA
 #
 # PYTHON must have NumPy. The same arguments give the same bytes; files that are there are left alone.
 set -euo pipefail
@@ -7,12 +7,21 @@ python=$1 limit=$2 data=$3; shift 3
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$data/ref"
 for n in "$@"; do
-  in=$data/w1-$n.ndjson
-  [ -f "$data/ref/w1-$n.strict.ndjson" ] && [ -d "$data/w1-$n.rr2" ] && continue
-  "$python" "$here/gen.py" w1 "$n" "$in" --future 0
-  # Lines dealt in turn to two files: what two shards would carry.
-  rm -rf "$data/w1-$n.rr2"; mkdir "$data/w1-$n.rr2"
-  split -n r/2 -d -a 1 --additional-suffix=.ndjson "$in" "$data/w1-$n.rr2/part-"
-  "$limit" w1 "$in" "$data/ref/w1-$n.ndjson" >/dev/null
-  "$limit" w1 "$in" "$data/ref/w1-$n.strict.ndjson" --late strict >/dev/null
+  for query in w1 q5 q11 q12; do
+    kind=bids; [ "$query" = w1 ] && kind=w1
+    in=$data/$kind-$n.ndjson
+    [ -f "$data/ref/$query-$n.strict.ndjson" ] && [ -d "$data/$kind-$n.rr2" ] && continue
+    if [ ! -d "$data/$kind-$n.rr2" ]; then
+      # Without clocks that run ahead: a plain watermark would throw nearly all away.
+      future=; [ "$kind" = w1 ] && future="--future 0"
+      # shellcheck disable=SC2086 # an option and its value, or nothing
+      "$python" "$here/gen.py" "$kind" "$n" "$in" $future
+      # Lines dealt in turn to two files: what two shards would carry.
+      rm -rf "$data/$kind-$n.part"; mkdir "$data/$kind-$n.part"
+      split -n r/2 -d -a 1 --additional-suffix=.ndjson "$in" "$data/$kind-$n.part/part-"
+      mv "$data/$kind-$n.part" "$data/$kind-$n.rr2"
+    fi
+    "$limit" "$query" "$in" "$data/ref/$query-$n.ndjson" >/dev/null
+    "$limit" "$query" "$in" "$data/ref/$query-$n.strict.ndjson" --late strict >/dev/null
+  done
 done

@@ -35,7 +35,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::watch;
 
-const W1: &str = include_str!("bench_w1.toml");
 /// After so many records `--memory` looks at the process.
 const MEMORY_AT: [u64; 3] = [100_000, 1_000_000, 10_000_000];
 /// A little more than that, so that the last look too falls into the middle of a stream.
@@ -79,16 +78,36 @@ pub struct Args {
 enum Query {
     /// Ad impressions per placement, creative and minute.
     W1,
+    /// Nexmark's bids per auction, in windows of 10 s that start every 2 s.
+    Q5,
+    /// Nexmark's bids per bidder, in sessions that end after 10 s without one.
+    Q11,
+    /// Nexmark's bids per bidder and 10 s, with the highest price.
+    Q12,
+}
+
+impl Query {
+    /// Its name, the name of its policy's file and the policy.
+    fn policy(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::W1 => ("w1", "bench_w1.toml", include_str!("bench_w1.toml")),
+            Self::Q5 => ("q5", "bench_q5.toml", include_str!("bench_q5.toml")),
+            Self::Q11 => ("q11", "bench_q11.toml", include_str!("bench_q11.toml")),
+            Self::Q12 => ("q12", "bench_q12.toml", include_str!("bench_q12.toml")),
+        }
+    }
 }
 
 pub async fn bench(args: Args) -> Outcome {
     let started = Instant::now();
-    let Query::W1 = args.query;
-    let policy =
-        parse(W1, Syntax::Toml).map_err(|e| Exit::Policy.because(anyhow!("{}", e.in_file("bench_w1.toml"))))?;
+    let (query, file, text) = args.query.policy();
+    let policy = parse(text, Syntax::Toml).map_err(|e| Exit::Policy.because(anyhow!("{}", e.in_file(file))))?;
     let policy = Arc::new(policy);
     let engines = args.engine.load()?;
     if args.memory {
+        if query != "w1" {
+            return Err(Exit::Input.because(anyhow!("--memory generates records of w1, found {query}; expected w1")));
+        }
         return memory(engines, policy).await;
     }
     let (Some(input), Some(output)) = (&args.input, &args.output) else {
@@ -105,7 +124,7 @@ pub async fn bench(args: Args) -> Outcome {
     let run_s = counts.ended.duration_since(ready).as_secs_f64();
     let rate = counts.events as f64 / run_s;
     let details = serde_json::json!({
-        "peer": "plimsoll", "query": "w1", "setup_s": setup_s, "run_s": run_s, "events": counts.events,
+        "peer": "plimsoll", "query": query, "setup_s": setup_s, "run_s": run_s, "events": counts.events,
         "rows": counts.rows, "cpu_s": counts.cpu_s, "peak_mb": memory_mb("VmHWM"), "version": env!("CARGO_PKG_VERSION"),
     });
     println!("{details}\n{rate:.0}");
