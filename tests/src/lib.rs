@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod engine;
 pub mod oracle;
+pub mod place;
 pub mod process;
 pub mod proxy;
 pub mod records;

@@ -122,6 +122,19 @@ impl Host {
         self
     }
 
+    /// As on a machine that was never set up for AWS: no credentials and no region, wherever one looks.
+    #[must_use]
+    pub fn without_aws(mut self) -> Self {
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
+                self.command.env_remove(name);
+            }
+        }
+        self.command.env("AWS_EC2_METADATA_DISABLED", "true");
+        self.command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        self
+    }
+
     /// Its working directory.
     #[must_use]
     pub fn current_dir(mut self, dir: &Path) -> Self {

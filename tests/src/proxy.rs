@@ -49,6 +49,14 @@ pub enum Fault {
     ServerError,
     /// It is executed after this wait.
     Delay(Duration),
+    /// It is answered 400 `UnrecognizedClientException`, as for a key that nobody has, and not executed.
+    UnknownKey,
+    /// It is answered 400 `InvalidSignatureException`, as for a wrong secret, and not executed.
+    WrongSecret,
+    /// It is answered 400 `ExpiredTokenException`, and not executed.
+    ExpiredToken,
+    /// It is answered 400 `AccessDeniedException`, which names user, action and resource, and not executed.
+    Deny,
 }
 
 /// Hits one request in `one_in` of those it looks at.
@@ -238,6 +246,9 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+/// What DynamoDB calls itself in `x-amz-target`.
+const DYNAMODB: &str = "DynamoDB_20120810";
+
 type Upstream = tokio::sync::Mutex<Option<SendRequest<Full<Bytes>>>>;
 
 async fn handle(
@@ -251,17 +262,12 @@ async fn handle(
     let fault = shared.state().decide(&operation);
     match fault {
         Some(Fault::LoseRequest) => return Err(Closed(format!("{operation} is lost before the server"))),
-        Some(Fault::Throttle) => {
-            return Ok(error(StatusCode::BAD_REQUEST, &service, "ProvisionedThroughputExceededException"));
-        }
-        Some(Fault::ExpireIterator) => {
-            return Ok(error(StatusCode::BAD_REQUEST, &service, "ExpiredIteratorException"));
-        }
-        Some(Fault::ServerError) => {
-            return Ok(error(StatusCode::INTERNAL_SERVER_ERROR, &service, "InternalServerError"));
-        }
         Some(Fault::Delay(wait)) => tokio::time::sleep(wait).await,
         Some(Fault::LoseReply) | None => {}
+        Some(fault) => {
+            let body = request.into_body().collect().await.map_err(|error| Closed(error.to_string()))?.to_bytes();
+            return Ok(refusal(fault, &service, &operation, &body));
+        }
     }
     let reply = forward(shared, server, request).await.map_err(|error| Closed(format!("{error:#}")))?;
     if fault == Some(Fault::LoseReply) {
@@ -303,16 +309,51 @@ async fn connect(upstream: &str) -> Result<SendRequest<Full<Bytes>>> {
 }
 
 /// An error as the services themselves write it.
-fn error(status: StatusCode, service: &str, code: &str) -> Response<Full<Bytes>> {
+fn refusal(fault: Fault, service: &str, operation: &str, request: &[u8]) -> Response<Full<Bytes>> {
+    let (code, message) = match fault {
+        Fault::Throttle => ("ProvisionedThroughputExceededException", "Rate exceeded".to_owned()),
+        Fault::ExpireIterator => ("ExpiredIteratorException", "Iterator expired".to_owned()),
+        Fault::ServerError => ("InternalServerError", "Internal server error".to_owned()),
+        Fault::UnknownKey => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.".to_owned())
+        }
+        Fault::WrongSecret => (
+            "InvalidSignatureException",
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+             Key and signing method. Consult the service documentation for details."
+                .to_owned(),
+        ),
+        Fault::ExpiredToken => {
+            ("ExpiredTokenException", "The security token included in the request is expired".to_owned())
+        }
+        Fault::Deny => ("AccessDeniedException", denial(service, operation, request)),
+        Fault::LoseReply | Fault::LoseRequest | Fault::Delay(_) => unreachable!("{fault:?} answers nothing"),
+    };
+    let status = if fault == Fault::ServerError { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::BAD_REQUEST };
     let (json, prefix) = match service {
-        "DynamoDB_20120810" => ("application/x-amz-json-1.0", "com.amazonaws.dynamodb.v20120810#"),
+        DYNAMODB => ("application/x-amz-json-1.0", "com.amazonaws.dynamodb.v20120810#"),
         _ => ("application/x-amz-json-1.1", ""),
     };
-    let body = format!(r#"{{"__type":"{prefix}{code}","message":"The fault proxy of the tests says {code}."}}"#);
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let body = serde_json::json!({ "__type": format!("{prefix}{code}"), "message": message });
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(json));
     response
+}
+
+fn denial(service: &str, operation: &str, request: &[u8]) -> String {
+    let request: serde_json::Value = serde_json::from_slice(request).unwrap_or_default();
+    let name = |field: &str| request[field].as_str().unwrap_or("*").to_owned();
+    let (service, resource) = match service {
+        DYNAMODB => ("dynamodb", format!("table/{}", name("TableName"))),
+        _ => ("kinesis", format!("stream/{}", name("StreamName"))),
+    };
+    let (account, region) = ("123456789012", crate::aws::REGION);
+    format!(
+        "User: arn:aws:iam::{account}:user/counter is not authorized to perform: {service}:{operation} on resource: \
+         arn:aws:{service}:{region}:{account}:{resource} because no identity-based policy allows the \
+         {service}:{operation} action"
+    )
 }
 
 #[cfg(test)]

@@ -1,86 +1,24 @@
 //! Whatever is wrong with records, files, stores, policies and modules: a message that names the mend, the documented
 //! exit code, and nothing lost.
 //!
-//! Not here: every field of a policy wrong in turn (`core`), sources and stores of AWS.
+//! Not here: every field of a policy wrong in turn (`core`), sources and stores of AWS (`bad_aws`).
 
+use plimsoll_tests::place::{GOOD, LIMIT, POLICY, Place, exit};
 use plimsoll_tests::process::{self, Finished, Host};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-use tempfile::TempDir;
 
-const LIMIT: Duration = Duration::from_secs(60);
-const POLICY: &str = r#"policy = "impressions"
-[input]
-time = { field = "ts", unit = "ms" }
-key  = ["placement"]
-[window]
-fixed = "1m"
-[measures]
-events      = "count"
-impressions = { sum = "impressions" }
-"#;
-const GOOD: &str = r#"{"ts":1700000040000,"placement":"p","impressions":1}"#;
-/// Code of a policy that is refused, and so on, as in the README.
-const POLICY_REFUSED: i32 = 3;
-const INPUT_REFUSED: i32 = 4;
-const STORE_REFUSED: i32 = 5;
-const MODULE_REFUSED: i32 = 6;
-const LANE_PAUSED: i32 = 7;
+/// Runs an input into `counts.db`.
+fn run_file(place: &Place, input: &str) -> Finished {
+    place.host(&format!("run --once --policy policy.toml --sqlite counts.db --input {input}"))
+}
 
-/// A folder with a good policy, where commands are run.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
-        place.write("policy.toml", POLICY);
-        place.write("good.ndjson", format!("{GOOD}\n").repeat(3));
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), content).expect("a file");
-    }
-
-    fn host(&self, line: &str) -> Finished {
-        let host = Host::new(line.split_whitespace()).current_dir(self.0.path());
-        host.run(LIMIT).unwrap_or_else(|error| panic!("{error:#}"))
-    }
-
-    /// Ends with this code, says all of these words, and writes nothing to standard output.
-    #[track_caller]
-    fn refuses(&self, line: &str, code: i32, words: &[&str]) {
-        let done = self.host(line).expect(code).unwrap_or_else(|error| panic!("{error:#}"));
-        for word in words {
-            assert!(done.stderr.contains(word), "{line}: says nothing of `{word}`:\n{}", done.stderr);
-        }
-        assert!(!done.stderr.contains("panicked"), "{line}: panics:\n{}", done.stderr);
-        assert!(done.stdout.is_empty(), "{line}: prints results");
-    }
-
-    /// Runs an input into `counts.db`.
-    fn run(&self, input: &str) -> Finished {
-        self.host(&format!("run --once --policy policy.toml --sqlite counts.db --input {input}"))
-    }
-
-    /// Records counted in `counts.db`.
-    fn counted(&self) -> i64 {
-        self.counted_in("counts.db")
-    }
-
-    fn counted_in(&self, db: &str) -> i64 {
-        let rows = self.host(&format!("rows --policy policy.toml --sqlite {db}")).expect(0).expect("rows");
-        let events = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a row")["events"].as_i64();
-        rows.text().expect("text").lines().map(|line| events(line).expect("a count")).sum()
-    }
+/// Records counted in `counts.db`.
+fn counted(place: &Place) -> i64 {
+    place.counted_in("counts.db")
 }
 
 fn copies(count: usize) -> Vec<u8> {
@@ -120,8 +58,8 @@ fn bad_records_are_set_aside_with_their_reason_and_the_good_ones_counted() {
         input.push(b'\n');
     }
     place.write("bad.ndjson", input);
-    place.run("bad.ndjson").expect(0).expect("bad records end no run");
-    assert_eq!(place.counted(), 2 * cases.len() as i64);
+    run_file(&place, "bad.ndjson").expect(0).expect("bad records end no run");
+    assert_eq!(counted(&place), 2 * cases.len() as i64);
     let letters = place.host("rows --policy policy.toml --sqlite counts.db --dead-letters").expect(0).expect("letters");
     let letters: Vec<serde_json::Value> =
         letters.text().expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -143,13 +81,13 @@ fn bad_records_are_set_aside_with_their_reason_and_the_good_ones_counted() {
 fn a_batch_of_nothing_but_bad_records_pauses_the_lane_and_loses_nothing() {
     let place = Place::new();
     place.write("poison.ndjson", [copies(10), b"garbage\n".repeat(90)].concat());
-    let paused = place.run("poison.ndjson").expect(LANE_PAUSED).expect("it is paused");
+    let paused = run_file(&place, "poison.ndjson").expect(exit::LANE).expect("it is paused");
     for word in ["90 of 100", "poison.ndjson:11", "--accept-poison", "Nothing of this batch was written"] {
         assert!(paused.stderr.contains(word), "says nothing of `{word}`:\n{}", paused.stderr);
     }
-    assert_eq!(place.counted(), 0);
-    place.run("poison.ndjson --accept-poison").expect(0).expect("it goes on");
-    assert_eq!(place.counted(), 10);
+    assert_eq!(counted(&place), 0);
+    run_file(&place, "poison.ndjson --accept-poison").expect(0).expect("it goes on");
+    assert_eq!(counted(&place), 10);
 }
 
 #[test]
@@ -157,8 +95,8 @@ fn an_empty_file_is_no_fault() {
     let place = Place::new();
     for (name, content) in [("empty.ndjson", ""), ("blank.ndjson", "\n\r\n  \n")] {
         place.write(name, content);
-        place.run(name).expect(0).expect("nothing to do");
-        assert_eq!(place.counted(), 0);
+        run_file(&place, name).expect(0).expect("nothing to do");
+        assert_eq!(counted(&place), 0);
         assert!(
             place.host(&format!("preview --policy policy.toml {name}")).expect(0).expect("no rows").stdout.is_empty()
         );
@@ -179,8 +117,8 @@ fn inputs_that_are_no_readable_files() {
         ("short.ndjson.gz", &["was cut off", "Copy it again"]),
     ] {
         let run = format!("run --once --policy policy.toml --sqlite counts.db --input {input}");
-        place.refuses(&run, INPUT_REFUSED, words);
-        place.refuses(&format!("preview --policy policy.toml {input}"), INPUT_REFUSED, words);
+        place.refuses(&run, exit::INPUT, words);
+        place.refuses(&format!("preview --policy policy.toml {input}"), exit::INPUT, words);
     }
     assert!(!place.path("counts.db").exists(), "a run that was refused its input made a store");
 }
@@ -194,37 +132,37 @@ fn a_truncated_gzip_counts_its_whole_lines_and_goes_on_with_a_whole_copy() {
     gz.write_all((lines.join("\n") + "\n").as_bytes()).expect("memory");
     let gz = gz.finish().expect("memory");
     place.write("events.ndjson.gz", &gz[..gz.len() / 2]);
-    let cut = place.run("events.ndjson.gz").expect(INPUT_REFUSED).expect("it is refused");
+    let cut = run_file(&place, "events.ndjson.gz").expect(exit::INPUT).expect("it is refused");
     for word in ["events.ndjson.gz", "breaks off at byte", "gzip -t", "run again"] {
         assert!(cut.stderr.contains(word), "says nothing of `{word}`:\n{}", cut.stderr);
     }
-    let before = place.counted();
+    let before = counted(&place);
     assert!(0 < before && before < 20_000, "{before} records counted of half a file");
     place.write("events.ndjson.gz", &gz);
-    place.run("events.ndjson.gz").expect(0).expect("the whole copy is read");
-    assert_eq!(place.counted(), 20_000);
+    run_file(&place, "events.ndjson.gz").expect(0).expect("the whole copy is read");
+    assert_eq!(counted(&place), 20_000);
 }
 
 #[test]
 fn a_file_that_grew_is_read_on_and_one_that_shrank_is_refused() {
     let place = Place::new();
     place.write("events.ndjson", copies(1_000));
-    place.run("events.ndjson").expect(0).expect("a first run");
+    run_file(&place, "events.ndjson").expect(0).expect("a first run");
     place.write("events.ndjson", copies(1_500));
-    place.run("events.ndjson").expect(0).expect("a second run");
-    assert_eq!(place.counted(), 1_500);
+    run_file(&place, "events.ndjson").expect(0).expect("a second run");
+    assert_eq!(counted(&place), 1_500);
     place.write("events.ndjson", copies(700));
-    let shrunk = place.run("events.ndjson").expect(INPUT_REFUSED).expect("it is refused");
+    let shrunk = run_file(&place, "events.ndjson").expect(exit::INPUT).expect("it is refused");
     for word in ["events.ndjson shrank", "line 1500", "Put the whole file back"] {
         assert!(shrunk.stderr.contains(word), "says nothing of `{word}`:\n{}", shrunk.stderr);
     }
     place.write("events.ndjson", copies(2_000));
-    place.run("events.ndjson").expect(0).expect("the whole file is back");
-    assert_eq!(place.counted(), 2_000);
+    run_file(&place, "events.ndjson").expect(0).expect("the whole file is back");
+    assert_eq!(counted(&place), 2_000);
     place.write("events.ndjson", copies(2_000).to_ascii_uppercase());
     place.refuses(
         "run --once --policy policy.toml --sqlite counts.db --input events.ndjson",
-        INPUT_REFUSED,
+        exit::INPUT,
         &["is not the file that was read", "Put the old file back"],
     );
 }
@@ -234,13 +172,13 @@ fn new_files_of_a_pattern_are_read_by_the_next_run() {
     let place = Place::new();
     let glob = "day-*.ndjson";
     place.write("day-1.ndjson", copies(3));
-    place.run(glob).expect(0).expect("a first run");
+    run_file(&place, glob).expect(0).expect("a first run");
     place.write("day-2.ndjson", copies(4));
-    place.run(glob).expect(0).expect("a second run");
-    assert_eq!(place.counted(), 7);
+    run_file(&place, glob).expect(0).expect("a second run");
+    assert_eq!(counted(&place), 7);
     place.write("day-0.ndjson", copies(5));
     let run = format!("run --once --policy policy.toml --sqlite counts.db --input {glob}");
-    place.refuses(&run, INPUT_REFUSED, &["day-0.ndjson sorts before", "--lane-per-file"]);
+    place.refuses(&run, exit::INPUT, &["day-0.ndjson sorts before", "--lane-per-file"]);
 }
 
 #[test]
@@ -249,19 +187,19 @@ fn no_permission() {
     let [program, input] = ["plimsoll", "good.ndjson"].map(|name| place.path(name));
     std::fs::copy(process::binary(), &program).expect("a copy");
     // Others may enter the folder and run the program, but not read the records.
-    for (path, mode) in [(place.0.path(), 0o755), (&program, 0o755), (&input, 0o000)] {
+    for (path, mode) in [(place.dir(), 0o755), (&program, 0o755), (&input, 0o000)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
     }
     let root = std::fs::read(&input).is_ok();
     for (line, code, words) in [
-        ("preview --native --policy policy.toml good.ndjson", INPUT_REFUSED, ["good.ndjson: no permission", "chmod"]),
+        ("preview --native --policy policy.toml good.ndjson", exit::INPUT, ["good.ndjson: no permission", "chmod"]),
         (
             "run --native --once --policy policy.toml --sqlite /counts.db --input policy.toml",
-            STORE_REFUSED,
+            exit::STORE,
             ["/counts.db", "you may write there"],
         ),
     ] {
-        let host = Host::copied(&program, line.split_whitespace()).current_dir(place.0.path());
+        let host = Host::copied(&program, line.split_whitespace()).current_dir(place.dir());
         let host = if root { host.as_nobody() } else { host };
         let done = host.run(LIMIT).expect("it runs").expect(code).unwrap_or_else(|error| panic!("{error:#}"));
         for word in words {
@@ -278,8 +216,8 @@ fn addresses_that_cannot_be_listened_on() {
     let run = "run --once --policy policy.toml --sqlite counts.db --input good.ndjson --listen";
     place.refuses(&format!("{run} {address}"), 1, &[&address, "in use", "--listen"]);
     place.refuses(&format!("{run} nonsense"), 1, &["nonsense", "like 127.0.0.1:"]);
-    place.run("good.ndjson").expect(0).expect("the records are still there");
-    assert_eq!(place.counted(), 3);
+    run_file(&place, "good.ndjson").expect(0).expect("the records are still there");
+    assert_eq!(counted(&place), 3);
 }
 
 /// A small disk of its own, gone at the end.
@@ -312,7 +250,7 @@ fn a_full_disk_loses_nothing() {
     let filler = disk.0.join("filler");
     std::fs::write(&filler, vec![0; 250_000]).expect("it fits");
     let run = "run --once --policy policy.toml --input wide.ndjson --sqlite disk/counts.db";
-    place.refuses(run, STORE_REFUSED, &["disk/counts.db", "disk is full", "Free some space"]);
+    place.refuses(run, exit::STORE, &["disk/counts.db", "disk is full", "Free some space"]);
     std::fs::remove_file(&filler).expect("it is ours");
     place.host(run).expect(0).expect("there is room now");
     assert_eq!(place.counted_in("disk/counts.db"), 2_000);
@@ -337,23 +275,23 @@ fn stores_that_are_none() {
     ] {
         let before = std::fs::read(place.path(db)).ok();
         let run = format!("run --once --policy policy.toml --input good.ndjson --sqlite {db}");
-        place.refuses(&run, STORE_REFUSED, &words);
+        place.refuses(&run, exit::STORE, &words);
         assert!(std::fs::read(place.path(db)).ok() == before, "{db} was changed");
     }
-    place.refuses("rows --policy policy.toml --sqlite nothere.db", STORE_REFUSED, &["no such file", "plimsoll run"]);
+    place.refuses("rows --policy policy.toml --sqlite nothere.db", exit::STORE, &["no such file", "plimsoll run"]);
 }
 
 #[test]
 fn a_damaged_store_is_refused() {
     let place = Place::new();
-    place.run("good.ndjson").expect(0).expect("a good store");
+    run_file(&place, "good.ndjson").expect(0).expect("a good store");
     let mut bytes = std::fs::read(place.path("counts.db")).expect("the store");
     bytes[4096..12_288].fill(0xff);
     place.write("counts.db", bytes);
-    place.refuses("rows --policy policy.toml --sqlite counts.db", STORE_REFUSED, &["damaged", "backup"]);
+    place.refuses("rows --policy policy.toml --sqlite counts.db", exit::STORE, &["damaged", "backup"]);
     place.refuses(
         "run --once --policy policy.toml --sqlite counts.db --input good.ndjson",
-        STORE_REFUSED,
+        exit::STORE,
         &["damaged", "nothing was written", "backup"],
     );
 }
@@ -375,29 +313,29 @@ fn wrong_policies_are_refused_with_place_and_mend() {
         assert_ne!(text, POLICY);
         place.write("bad.toml", text);
         for command in ["check bad.toml", "run --once --policy bad.toml --sqlite counts.db --input good.ndjson"] {
-            place.refuses(command, POLICY_REFUSED, words);
+            place.refuses(command, exit::POLICY, words);
         }
     }
-    place.refuses("check nothere.toml", POLICY_REFUSED, &["nothere.toml", "TOML or JSON"]);
+    place.refuses("check nothere.toml", exit::POLICY, &["nothere.toml", "TOML or JSON"]);
     place.write("bytes.toml", b"policy = \"\xff\"");
-    place.refuses("check bytes.toml", POLICY_REFUSED, &["not UTF-8 at byte 10"]);
+    place.refuses("check bytes.toml", exit::POLICY, &["not UTF-8 at byte 10"]);
     assert!(!Path::new(&place.path("counts.db")).exists(), "a run with a refused policy made a store");
 }
 
 #[test]
 fn another_policy_on_the_same_lane_is_refused() {
     let place = Place::new();
-    place.run("good.ndjson").expect(0).expect("a first run");
+    run_file(&place, "good.ndjson").expect(0).expect("a first run");
     place.write("policy.toml", format!("{POLICY}[late]\nto = \"drop\"\n"));
     place.write("good.ndjson", copies(5));
     place.refuses(
         "run --once --policy policy.toml --sqlite counts.db --input good.ndjson",
-        LANE_PAUSED,
+        exit::LANE,
         &["counted until now under policy", "--generation"],
     );
     place.write("policy.toml", POLICY);
-    place.run("good.ndjson").expect(0).expect("the old policy goes on");
-    assert_eq!(place.counted(), 5);
+    run_file(&place, "good.ndjson").expect(0).expect("the old policy goes on");
+    assert_eq!(counted(&place), 5);
 }
 
 #[test]
@@ -416,9 +354,9 @@ fn modules_that_are_none() {
         ("half.wasm", &["half.wasm", "unexpected end"]),
         ("imports.wasm", &["imports.wasm", "imports `e.f`"]),
     ] {
-        place.refuses(&format!("check --module {module}"), MODULE_REFUSED, words);
+        place.refuses(&format!("check --module {module}"), exit::MODULE, words);
         let run = format!("run --once --policy policy.toml --sqlite counts.db --input good.ndjson --module {module}");
-        place.refuses(&run, MODULE_REFUSED, words);
+        place.refuses(&run, exit::MODULE, words);
     }
     assert!(!place.path("counts.db").exists(), "a run with a refused module made a store");
 }

@@ -128,8 +128,12 @@ pub async fn run(args: Args) -> Outcome {
 pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>) {
     let stats = hub.stats();
     let a = stats.account.account();
-    if a.read == 0 && outcome.is_ok() {
-        return eprintln!("plimsoll: no new records");
+    if a.read == 0 {
+        // An error speaks for itself.
+        if outcome.is_ok() {
+            eprintln!("plimsoll: no new records");
+        }
+        return;
     }
     eprintln!(
         "plimsoll: read {}, counted {}, late {}, future {}, rejected {}; {} rows written",

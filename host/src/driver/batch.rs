@@ -13,6 +13,7 @@ use crate::live::{LaneState, LaneStatus};
 use crate::runtime::{Engine, EngineError, Flush};
 use crate::source::{Chunk, LaneInfo, LaneReader, Next, Position, SourceError};
 use plimsoll_core::account::Reason;
+use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Batch, Rest, Tip};
 use plimsoll_core::time::ArrivalTime;
 use plimsoll_core::wire::effects::{self, DeadLetter, Effects};
@@ -220,7 +221,7 @@ impl Worker {
         let (effects, snapshot) = made.map_err(|error| self.engine_error(error))?;
         let places = self.places(&gathered, &effects)?;
         if !context.config.accept_poison
-            && let Some(detail) = poison::judge(&effects, &places)
+            && let Some(detail) = poison::judge(&effects, &places, &Decoder::new(&context.policy))
         {
             return Err(RunError::Poison { lane: self.lane.clone(), detail });
         }

@@ -57,6 +57,8 @@ pub(super) enum Left {
 /// Waits between attempts grow from this to `BACKOFF_MAX`, with full jitter.
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// Throttling and a lost reply are everyday matters; what lasts longer than so many attempts a person wants to know.
+const WARN_ATTEMPTS: u32 = 5;
 /// So many looks in a row at a head that does not move mean that the other host is gone.
 const STAND_BY_LOOKS: u32 = 5;
 
@@ -166,7 +168,11 @@ impl Driver {
                 Step::Wait { attempt, why } => {
                     let most = BACKOFF.saturating_mul(1 << attempt.min(12)).min(BACKOFF_MAX);
                     let wait = most.mul_f64(rand::random::<f64>());
-                    tracing::debug!(lane = %self.info.name, attempt, %why, ?wait, "asking again");
+                    if attempt >= WARN_ATTEMPTS {
+                        tracing::warn!(lane = %self.info.name, attempt, %why, ?wait, "the store does not answer well; asking again");
+                    } else {
+                        tracing::debug!(lane = %self.info.name, attempt, %why, ?wait, "asking again");
+                    }
                     self.pause(wait).await;
                     self.lane.waited();
                 }

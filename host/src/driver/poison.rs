@@ -5,10 +5,11 @@
 
 use super::{POISON_RECORDS_MIN, POISON_RUN_MAX};
 use plimsoll_core::account::Reason;
+use plimsoll_core::decode::Decoder;
 use plimsoll_core::wire::effects::Effects;
 
 /// What to tell a person, if the batch is poisoned.
-pub(super) fn judge(effects: &Effects, places: &[String]) -> Option<String> {
+pub(super) fn judge(effects: &Effects, places: &[String], decoder: &Decoder) -> Option<String> {
     let a = &effects.account;
     let mostly = a.read >= POISON_RECORDS_MIN && a.rejected * 2 > a.read;
     let (mut run, mut last) = (0, None);
@@ -31,7 +32,7 @@ pub(super) fn judge(effects: &Effects, places: &[String]) -> Option<String> {
         a.rejected,
         a.read,
         reasons.join(", "),
-        first.reason.name(),
+        decoder.explain(first.reason, first.field, first.at),
     ))
 }
 
@@ -60,7 +61,7 @@ mod tests {
 
     fn poisoned(good: u64, bad: &[u64]) -> bool {
         let (effects, places) = batch(good, bad);
-        judge(&effects, &places).is_some()
+        judge(&effects, &places, &Decoder::new(&crate::live::tests::policy())).is_some()
     }
 
     #[test]

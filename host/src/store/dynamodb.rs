@@ -28,20 +28,27 @@ pub use deadline::DEADLINE_S;
 pub use row::ROW_KEPT_S;
 
 use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use failure::Asked;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits};
 use plimsoll_core::time::TimeDelta;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Requests in flight for one command. At a few milliseconds each that is several thousand rows a second and lane.
 const IN_FLIGHT: usize = 32;
 /// How often reading and administration try before they give up.
 const READ_ATTEMPTS: u32 = 6;
+/// Before their second attempt; doubled each time. A person waits for them: a few seconds in all.
+const READ_BACKOFF: Duration = Duration::from_millis(250);
+/// The longest that one such request takes, attempts and waits included.
+const READ_MAX: Duration = Duration::from_secs(60);
 
 /// The tables of a prefix.
 pub struct DynamoStore {
@@ -78,10 +85,15 @@ impl DynamoStore {
             )));
         };
         let base = aws_sdk_dynamodb::config::Builder::from(config).disable_clock_skew_correction(true);
-        let retry = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS);
+        let retry = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS).with_initial_backoff(READ_BACKOFF);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_MAX)
+            .operation_attempt_timeout(ATTEMPT_MAX)
+            .operation_timeout(READ_MAX)
+            .build();
         Ok(Self {
             writer: Client::from_conf(base.clone().retry_config(RetryConfig::disabled()).build()),
-            reader: Client::from_conf(base.retry_config(retry).build()),
+            reader: Client::from_conf(base.retry_config(retry).timeout_config(timeouts).build()),
             region,
             names,
             prepared: RwLock::default(),

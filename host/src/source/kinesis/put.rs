@@ -15,7 +15,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The service's most in one request.
 const REQUEST_RECORDS: usize = 500;
@@ -25,14 +25,16 @@ const REQUEST_BYTES: usize = 5_000_000;
 const WAITING: usize = 4 * REQUEST_RECORDS;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Requests in a row of which nothing was taken, until this gives up: over a minute.
-const ATTEMPTS_MAX: u32 = 20;
+/// After so long in which nothing was taken, this gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same while nothing was ever taken: more likely something is set up wrong, and somebody waits to see it work.
+const PATIENCE_FIRST: Duration = Duration::from_secs(10);
 
 /// Puts `records` records of `devices` to a stream, named or given by its ARN; credentials and region come from the
 /// environment. Gives the payload bytes.
 ///
 /// # Errors
-/// If the stream is not there or may not be written, or takes nothing for a minute.
+/// If the stream is not there or may not be written, or takes nothing for long (`PATIENCE`).
 pub async fn to_kinesis(devices: &Devices, records: u64, stream: &str) -> Result<u64> {
     let (client, region) = client(stream).await?;
     put(&client, stream, &region, devices, records).await
@@ -47,7 +49,7 @@ pub async fn put(client: &Client, stream: &str, region: &str, devices: &Devices,
     let mut generator = Records::new(devices);
     let (mut made, mut bytes) = (0, 0);
     let mut waiting = Waiting::default();
-    let mut failures = 0;
+    let (mut failures, mut taken, mut patience) = (0, Instant::now(), PATIENCE_FIRST);
     loop {
         while made < records && waiting.0.len() < WAITING {
             let mut data = Vec::new();
@@ -62,17 +64,22 @@ pub async fn put(client: &Client, stream: &str, region: &str, devices: &Devices,
         }
         let sent = items.len();
         let (back, why) = request(client, &stream, items).await?;
-        failures = if back.len() == sent { failures + 1 } else { 0 };
-        if failures >= ATTEMPTS_MAX {
+        if back.len() < sent {
+            (failures, taken, patience) = (0, Instant::now(), PATIENCE);
+        } else {
+            failures += 1;
+        }
+        if taken.elapsed() > patience {
             bail!(
-                "{} records of {records} were put, then none for {failures} requests: {why}",
-                made - waiting.0.len() as u64 - sent as u64
+                "{} of {records} records were put, then none for {} s: {why}",
+                made - waiting.0.len() as u64 - sent as u64,
+                patience.as_secs()
             );
         }
         if !back.is_empty() {
             tracing::debug!(records = back.len(), %why, "not taken; putting them again");
             waiting.put_back(back);
-            let most = BACKOFF_MIN.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
+            let most = BACKOFF_MIN.saturating_mul(1 << u32::min(failures, 10)).min(BACKOFF_MAX);
             tokio::time::sleep(most.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         }
     }

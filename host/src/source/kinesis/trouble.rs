@@ -7,8 +7,9 @@
 //!
 //! Not here: who repeats (the driver), and how an expired iterator is replaced (`reader`).
 
+use crate::aws::{Unanswered, unanswered};
 use crate::source::SourceError;
-use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::fmt;
 
@@ -55,7 +56,7 @@ impl Trouble {
                 let code = service.err().code().unwrap_or("");
                 Self::by_code(call, code, service.err().message().unwrap_or(""), status)
             }
-            _ => Self::unsent(call, &DisplayErrorContext(error).to_string(), status),
+            _ => Self::unsent(call, unanswered(error, "KINESIS"), status),
         }
     }
 
@@ -107,18 +108,13 @@ impl Trouble {
     }
 
     /// No answer of the service came, or none that can be read.
-    fn unsent(call: &Call<'_>, text: &str, status: Option<u16>) -> Self {
-        // The SDK has no type of its own for credentials that are nowhere; it says so in words.
-        if text.contains("CredentialsNotLoaded") || text.contains("no providers in chain provided credentials") {
-            return Self::Refused(format!(
-                "{call}: no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run under a role"
-            ));
-        }
-        match status {
-            Some(status) if status < 500 && status != 408 && status != 429 => Self::Refused(format!(
-                "{call}: the answer (HTTP {status}) is not the service's; check AWS_ENDPOINT_URL_KINESIS and proxies: {text}"
-            )),
-            _ => Self::Passing(format!("{call}: no answer: {text}")),
+    fn unsent(call: &Call<'_>, why: Unanswered, status: Option<u16>) -> Self {
+        match (why, status) {
+            (Unanswered::Credentials(text), _) => Self::Refused(format!("{call}: {text}")),
+            (Unanswered::Line(text), Some(status)) if status < 500 && status != 408 && status != 429 => {
+                Self::Refused(format!("{call}: the answer (HTTP {status}) is not the service's: {text}"))
+            }
+            (Unanswered::Line(text), _) => Self::Passing(format!("{call}: {text}")),
         }
     }
 
@@ -175,10 +171,11 @@ mod tests {
 
     #[test]
     fn without_an_answer_it_passes_unless_credentials_are_nowhere() {
-        assert!(matches!(Trouble::unsent(&CALL, "connection refused", None), Trouble::Passing(_)));
-        assert!(matches!(Trouble::unsent(&CALL, "html", Some(502)), Trouble::Passing(_)));
-        assert!(matches!(Trouble::unsent(&CALL, "html", Some(404)), Trouble::Refused(_)));
-        let nowhere = Trouble::unsent(&CALL, "dispatch failure: CredentialsNotLoaded(..)", None);
-        assert!(matches!(&nowhere, Trouble::Refused(text) if text.contains("AWS_PROFILE")), "{nowhere:?}");
+        let line = || Unanswered::Line("no answer".into());
+        assert!(matches!(Trouble::unsent(&CALL, line(), None), Trouble::Passing(_)));
+        assert!(matches!(Trouble::unsent(&CALL, line(), Some(502)), Trouble::Passing(_)));
+        assert!(matches!(Trouble::unsent(&CALL, line(), Some(404)), Trouble::Refused(_)));
+        let nowhere = Trouble::unsent(&CALL, Unanswered::Credentials("none".into()), None);
+        assert_eq!(nowhere, Trouble::Refused(format!("{CALL}: none")));
     }
 }

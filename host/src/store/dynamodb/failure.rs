@@ -8,6 +8,7 @@
 //!
 //! Not here: conditions that did not hold, which are answers (`apply`, `head`).
 
+use crate::aws::{Unanswered, unanswered};
 use crate::store::StoreError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -51,7 +52,7 @@ impl Asked<'_> {
                 let status = s.raw().status().as_u16();
                 self.by_code(status, s.err().code().unwrap_or_default(), s.err().message().unwrap_or_default())
             }
-            _ => self.by_text(&causes(e)),
+            _ => self.unsent(unanswered(e, "DYNAMODB")),
         }
     }
 
@@ -107,36 +108,13 @@ impl Asked<'_> {
     }
 
     /// An error on this side, or no answer that can be read.
-    fn by_text(&self, text: &str) -> Failure {
+    fn unsent(&self, why: Unanswered) -> Failure {
         let Self { action, table, region, .. } = self;
-        let seen = format!("{action} on table {table} ({region}): {text}");
-        // The SDK's own words for having no provider of credentials, and one with a wrong configuration.
-        let missing = text.contains("no credentials found in chain")
-            || text.contains("credentials provider was not properly configured");
-        if missing {
-            return Failure::Refused(format!(
-                "{seen}; expected AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run \
-                 under a role"
-            ));
+        match why {
+            Unanswered::Credentials(text) => Failure::Refused(format!("{action} on table {table} ({region}): {text}")),
+            Unanswered::Line(text) => Failure::Unknown(format!("{action} on table {table} ({region}): {text}")),
         }
-        Failure::Unknown(seen)
     }
-}
-
-/// An error with what caused it, without what only its authors understand.
-fn causes(e: &dyn Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(c) = cause {
-        let more = c.to_string();
-        // Some errors say what their cause says.
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = c.source();
-    }
-    text
 }
 
 /// A table's ARN as a policy wants it; the account is not known here.
@@ -197,7 +175,7 @@ mod tests {
             let f = ASKED.by_code(status, code, "try later");
             assert!(matches!(f, Failure::Unknown(_)), "{status} {code}: {f:?}");
         }
-        assert!(matches!(ASKED.by_text("dispatch failure: connection closed"), Failure::Unknown(_)));
+        assert!(matches!(ASKED.unsent(Unanswered::Line("closed".into())), Failure::Unknown(_)));
     }
 
     #[test]
@@ -220,9 +198,8 @@ mod tests {
         assert!(text.contains("plimsoll tables create --dynamodb prod"), "{text}");
         let text = told(ASKED.by_code(400, "ExpiredTokenException", "The security token is expired"));
         assert!(text.contains("valid now"), "{text}");
-        let text =
-            told(ASKED.by_text("dispatch failure: other: no credentials found in chain. Attempted: Environment"));
-        assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
+        let text = told(ASKED.unsent(Unanswered::Credentials("none".into())));
+        assert_eq!(text, "UpdateItem on table prod-rows (eu-west-1): none");
     }
 
     #[test]
