@@ -50,7 +50,7 @@ pub enum Unanswered {
 pub fn unanswered(error: &dyn Error, service: &str) -> Unanswered {
     let text = causes(error);
     // The SDK has no types for these; it says so in words.
-    if text.contains("no credentials found in chain") {
+    if text.contains("credential provider was not enabled") {
         let profile = std::env::var("AWS_PROFILE").map_or(String::new(), |name| format!(", nor in AWS_PROFILE={name}"));
         return Unanswered::Credentials(format!(
             "found no AWS credentials{profile}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an AWS_PROFILE that has \
@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn no_credentials_and_wrong_profiles_are_for_a_person() {
-        let nowhere = Dispatch(Cause("no credentials found in chain. Attempted: Environment"));
+        let nowhere =
+            Dispatch(Cause("the credential provider was not enabled: no credentials found in chain. Attempted: ..."));
         let Unanswered::Credentials(text) = unanswered(&nowhere, "KINESIS") else { panic!("no credentials") };
         assert!(text.contains("AWS_ACCESS_KEY_ID") && !text.contains("Attempted"), "{text}");
         let wrong = Dispatch(Cause("the credentials provider was not properly configured"));

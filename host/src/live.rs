@@ -24,7 +24,7 @@ pub use view::{About, AccountView, Lags, LaneView, Stats, hex};
 use crate::source::Position;
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::{LateTo, Policy};
-use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
 use plimsoll_core::wire::effects::{Effects, Progress};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{BTreeMap, VecDeque};
@@ -192,8 +192,8 @@ impl StatusHub {
             return;
         }
         let mut inner = self.lock();
-        let arrival = inner.arrival().max(effects.progress.arrival);
-        inner.recent.add(effects, arrival);
+        let now = inner.believed_now(self.delay()).max(believed(&effects.progress, self.delay()));
+        inner.recent.add(effects, now);
         drop(inner);
         self.changed.send_modify(|v| v.rows += 1);
     }
@@ -255,6 +255,10 @@ impl StatusHub {
         self.lock().lanes.values().cloned().collect()
     }
 
+    fn delay(&self) -> TimeDelta {
+        self.policy.spec().watermark.delay
+    }
+
     fn is_final(&self, end: EventTime, watermark: Option<EventTime>) -> bool {
         let late = self.policy.spec().late;
         late.to != LateTo::Accept && watermark.is_some_and(|w| end + late.allowed_lateness <= w)
@@ -277,8 +281,22 @@ impl Inner {
         self.lanes.values().filter_map(|l| l.progress.arrival).max()
     }
 
+    /// The latest of what the lanes make believe.
+    fn believed_now(&self, delay: TimeDelta) -> Option<EventTime> {
+        self.lanes.values().filter_map(|l| believed(&l.progress, delay)).max()
+    }
+
     fn event(&self) -> Option<EventTime> {
         self.lanes.values().filter_map(|l| l.progress.event).max()
+    }
+}
+
+/// What event time is at the latest, going by what one fast clock cannot move: the greatest arrival. Where records do not
+/// say when they arrived, a delay beyond what the watermark follows, since that is how far honest clocks are apart.
+fn believed(progress: &Progress, delay: TimeDelta) -> Option<EventTime> {
+    match progress.arrival {
+        Some(arrival) => Some(arrival.as_event_time()),
+        None => progress.watermark.map(|w| w + delay + delay),
     }
 }
 
@@ -353,6 +371,20 @@ pub(crate) mod tests {
         assert_eq!(hub.stats().watermark, Some(30));
         hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", Some(30), 1) });
         assert_eq!(hub.stats().watermark, Some(5), "all done: what all of them reached");
+    }
+
+    #[test]
+    fn a_fast_clock_does_not_make_it_later() {
+        let delay = TimeDelta::from_millis(10);
+        let at = |arrival: Option<i64>, watermark: Option<i64>| Progress {
+            arrival: arrival.map(ArrivalTime::from_millis),
+            watermark: watermark.map(EventTime::from_millis),
+            event: Some(EventTime::from_millis(1_000_000)),
+        };
+        let believed = |p: Progress| believed(&p, delay).map(EventTime::as_millis);
+        assert_eq!(believed(at(Some(500), Some(3))), Some(500));
+        assert_eq!(believed(at(None, Some(480))), Some(500));
+        assert_eq!(believed(at(None, None)), None);
     }
 
     #[test]

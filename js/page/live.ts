@@ -46,6 +46,8 @@ interface Stats {
 }
 
 interface LiveWindow extends Bar {
+  /** It begins after what event time is believed to be. */
+  ahead: boolean;
   late: number | string;
   keys_beyond: number;
   rows: { key: string[]; values: (number | string | null)[] }[];
@@ -79,7 +81,7 @@ export class Live {
   #stats: Stats | undefined;
   #hello: Hello | undefined;
   #all: LiveWindow[] = [];
-  /** The window that the user chose; else the newest is shown. */
+  /** The window that the user chose; else the newest that no fast clock has opened is shown. */
   #chosen: number | undefined;
   #paused = false;
   #stream: EventSource | undefined;
@@ -191,14 +193,19 @@ export class Live {
   }
 
   #choose(start: number): void {
-    // The newest window goes on being the newest.
-    this.#chosen = start === this.#all.at(-1)?.start ? undefined : start;
+    // Who chose the newest window goes on seeing the newest.
+    this.#chosen = start === this.#newest()?.start ? undefined : start;
     this.#drawWindows();
+  }
+
+  /** What a clock ahead has opened says nothing about now, unless there is nothing else. */
+  #newest(): LiveWindow | undefined {
+    return this.#all.filter((w) => !w.ahead).at(-1) ?? this.#all.at(-1);
   }
 
   #drawWindows(): void {
     const hello = this.#hello;
-    const shown = this.#all.find((w) => w.start === this.#chosen) ?? this.#all.at(-1);
+    const shown = this.#all.find((w) => w.start === this.#chosen) ?? this.#newest();
     if (!hello || !shown) {
       fill(this.#windows, [h("p", { class: "hint" }, "No window yet: rows appear with the first batch that is committed.")]);
       return;
@@ -208,10 +215,11 @@ export class Live {
     this.#strip.draw(this.#all, measure, shown.start);
     const cut = shown.keys > shown.rows.length || shown.keys_beyond > 0 ? `, the ${shown.rows.length} greatest of ${number(shown.keys)}${shown.keys_beyond > 0 ? " and more" : ""} keys` : "";
     const late = Number(shown.late) > 0 ? `, ${number(shown.late)} late beside them` : "";
+    const ahead = shown.ahead ? " A clock that runs ahead has opened this window ▲." : "";
     const columns = [...keys.map((name) => ({ name })), ...measures.map(({ name }) => ({ name, number: true })), { name: "state" }];
     refill(this.#windows, [
       h("h3", {}, `${span(shown.start, shown.end)} UTC `, h("span", { class: `badge ${shown.state}` }, shown.state)),
-      h("p", { class: "hint" }, `Totals since this host started${cut}${late}.`),
+      h("p", { class: "hint" }, `Totals since this host started${cut}${late}.${ahead}`),
       table("Rows of the window", columns, shown.rows.map((r) => [
         ...r.key.map((text) => ({ text })), ...r.values.map((v) => ({ text: number(v) })), { text: shown.state, class: shown.state },
       ])),

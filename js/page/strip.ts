@@ -10,6 +10,8 @@ export interface Bar {
   state: "provisional" | "final";
   total: number | bigint | string;
   late?: number | bigint | string;
+  /** Opened by a clock that runs ahead. */
+  ahead?: boolean;
   keys: number;
 }
 
@@ -66,13 +68,14 @@ export class Strip {
 
   #column(bar: Bar, top: number, measure: string, i: number, bars: Bar[], chosen: number | undefined): HTMLElement {
     const late = bar.late && Number(bar.late) > 0 ? `, ${number(bar.late)} late` : "";
-    const label = `${span(bar.start, bar.end)} UTC, ${bar.state}: ${number(bar.total)} ${measure}, ${number(bar.keys)} keys${late}`;
+    const label = `${span(bar.start, bar.end)} UTC, ${bar.state}: ${number(bar.total)} ${measure}, ${number(bar.keys)} keys${late}${bar.ahead ? ", opened by a clock ahead" : ""}`;
     const step = Math.ceil(bars.length / LABELS_MAX);
     const block = h("span", { class: `block ${bar.state}` });
     // The height is set through the object model: the page's policy allows no style attributes.
     block.style.height = `${Math.max(1.5, (Number(bar.total) / top) * 100)}%`;
     const content = [h("span", { class: "room" }, block), h("span", { class: "when" }, (bars.length - 1 - i) % step === 0 ? clock(bar.start) : "")];
     if (late) content[0]!.append(h("span", { class: "late", text: "◆" }));
+    if (bar.ahead) content[0]!.append(h("span", { class: "ahead", text: "▲" }));
     if (!this.#select) return h("span", { class: "column", title: label }, ...content);
     const isChosen = bar.start === chosen;
     const select = this.#select;

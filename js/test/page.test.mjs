@@ -219,7 +219,7 @@ function host(sha256) {
     policy: { name: "test", sha256: "ab".repeat(32), keys: ["placement"], measures: [{ name: "events", op: "count" }], weight: 0 },
   };
   const window = (i, state) => ({
-    start: Date.UTC(2026, 10, 23, 18, i), end: Date.UTC(2026, 10, 23, 18, i + 1), state, keys: 2, keys_beyond: 0, total: 700 + ((i * 37) % 90), late: i === 3 ? 4 : 0,
+    start: Date.UTC(2026, 10, 23, 18, i), end: Date.UTC(2026, 10, 23, 18, i + 1), state, keys: 2, keys_beyond: 0, total: 700 + ((i * 37) % 90), late: i === 3 ? 4 : 0, ahead: false,
     rows: [{ key: ["<b>p-1</b>"], values: ["9007199254740993"] }, { key: ["p-2"], values: [3] }],
   });
   const stats = (read) => ({
@@ -245,7 +245,8 @@ function host(sha256) {
         streams.add(response);
         response.on("close", () => streams.delete(response));
         tell(response, "hello", hello);
-        tell(response, "snapshot", Array.from({ length: 10 }, (_, i) => window(i, i < 8 ? "final" : "provisional")));
+        const ahead = { ...window(59, "provisional"), total: 1, ahead: true };
+        tell(response, "snapshot", [...Array.from({ length: 10 }, (_, i) => window(i, i < 8 ? "final" : "provisional")), ahead]);
         tell(response, "stats", stats(1_000));
       } else return false;
       return true;
@@ -260,12 +261,16 @@ test("the live panel follows a host, pauses, and comes back after a break", asyn
   await page.waitForSelector('.state[data-state="connected"]');
   await page.waitForSelector(".same.yes");
   assert.equal(await page.inputValue("#policy"), POLICY, "the preview starts from the running policy");
-  assert.equal(await page.locator("#live .block.provisional").count(), 2);
+  assert.equal(await page.locator("#live .block.provisional").count(), 3);
+  assert.match(await page.textContent("#live h3"), /18:09 – 18:10/, "not the window that a fast clock opened");
   assert.equal(await page.locator("#live .line").count(), 1, "the watermark stands between final and provisional");
   assert.equal(await page.textContent("#live .windows td"), "<b>p-1</b>");
   assert.match(await page.textContent("#live .windows"), /9,007,199,254,740,993/);
   assert.match(await page.textContent("#live .reasons"), /bad time 3/);
   assert.equal(await page.textContent("#live .badge"), "provisional");
+  await page.locator('#live [aria-checked="true"]').press("End");
+  await page.waitForFunction(() => /18:59.*19:00/.test(document.querySelector("#live h3").textContent));
+  assert.match(await page.textContent("#live .windows"), /clock that runs ahead has opened this window/);
   await page.locator('#live [aria-checked="true"]').press("Home");
   await page.waitForSelector("#live .badge.final");
   await look(page, "live");

@@ -6,20 +6,23 @@
 //! Invariants
 //! - At most [`WINDOWS_KEPT`] windows and [`KEYS_KEPT`] keys in each: memory is bounded whatever the stream does. Keys
 //!   beyond are counted in `keys_beyond` and in the window's total, but have no row.
-//! - Windows that begin after the greatest arrival (clocks ahead) are the first to go: they cannot push out honest ones.
+//! - Windows that begin after `now`, what event time is believed to be (clocks ahead), are the first to go, and few of them
+//!   are shown: they cannot push out honest ones.
 //!
 //! Not here: the rows themselves (`store`), all rows of a file (`plimsoll_core::rows`).
 
 use plimsoll_core::policy::{Op, Policy};
 use plimsoll_core::rows::fold;
-use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::time::EventTime;
 use plimsoll_core::wire::effects::{Effects, Table};
 use std::collections::BTreeMap;
 
 /// Windows whose rows are remembered.
 pub const WINDOWS_KEPT: usize = 24;
-/// Windows that are shown: the latest of those kept.
+/// Windows that are shown: the latest of those kept that are not ahead.
 pub const WINDOWS_SHOWN: usize = 10;
+/// Windows ahead that are shown beside them, so that one sees them: the first.
+pub const AHEAD_SHOWN: usize = 2;
 /// Keys of a window that are remembered. 24 windows of 4,096 keys take about 20 MB.
 pub const KEYS_KEPT: usize = 4_096;
 /// Rows that are shown of a window: those of the greatest weight.
@@ -49,6 +52,8 @@ pub struct WindowView {
     pub start: EventTime,
     /// First instant after it.
     pub end: EventTime,
+    /// It begins after what event time is believed to be: a clock that runs ahead has opened it.
+    pub ahead: bool,
     /// Keys that have a row here.
     pub keys: usize,
     /// Updates of keys that were not remembered, because the window already had [`KEYS_KEPT`] of them.
@@ -74,8 +79,8 @@ impl RecentRows {
         self.weight
     }
 
-    /// Merges what a batch adds. `arrival` is the greatest arrival time of all lanes.
-    pub fn add(&mut self, effects: &Effects, arrival: Option<ArrivalTime>) {
+    /// Merges what a batch adds. `now` is what event time is believed to be, if anything is known of it.
+    pub fn add(&mut self, effects: &Effects, now: Option<EventTime>) {
         if effects.measures != self.ops.len() {
             // Effects of another policy: a swap is on its way, and its hub will be told.
             return;
@@ -102,8 +107,7 @@ impl RecentRows {
         }
         while self.windows.len() > WINDOWS_KEPT {
             let last = *self.windows.last_key_value().expect("there are windows").0;
-            let ahead = arrival.is_some_and(|a| last.1 > a.as_event_time());
-            if ahead {
+            if is_ahead(last.1, now) {
                 self.windows.pop_last()
             } else {
                 self.windows.pop_first()
@@ -117,12 +121,14 @@ impl RecentRows {
     }
 
     /// The last windows, oldest first, each with its greatest rows.
-    pub fn shown(&self) -> Vec<WindowView> {
-        let skip = self.windows.len().saturating_sub(WINDOWS_SHOWN);
-        self.windows.iter().skip(skip).map(|((end, start), w)| self.view(*start, *end, w)).collect()
+    pub fn shown(&self, now: Option<EventTime>) -> Vec<WindowView> {
+        let part = |ahead: bool| self.windows.iter().filter(move |((_, start), _)| is_ahead(*start, now) == ahead);
+        let skip = part(false).count().saturating_sub(WINDOWS_SHOWN);
+        let shown = part(false).skip(skip).chain(part(true).take(AHEAD_SHOWN));
+        shown.map(|((end, start), w)| self.view(*start, *end, is_ahead(*start, now), w)).collect()
     }
 
-    fn view(&self, start: EventTime, end: EventTime, w: &Window) -> WindowView {
+    fn view(&self, start: EventTime, end: EventTime, ahead: bool, w: &Window) -> WindowView {
         let weight = |values: &[Option<i128>]| self.weight.and_then(|i| values[i]).unwrap_or(0);
         let mut rows: Vec<_> = w.rows.iter().collect();
         // Ties fall to the key, so that rows do not jump about between two updates.
@@ -131,6 +137,7 @@ impl RecentRows {
         WindowView {
             start,
             end,
+            ahead,
             keys: w.rows.len(),
             keys_beyond: w.keys_beyond,
             total: w.total,
@@ -138,6 +145,10 @@ impl RecentRows {
             rows: rows.into_iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         }
     }
+}
+
+fn is_ahead(start: EventTime, now: Option<EventTime>) -> bool {
+    now.is_some_and(|now| start > now)
 }
 
 #[cfg(test)]
@@ -151,7 +162,7 @@ mod tests {
         r.add(&effects(0, Table::Main, &[("a", 1, 5), ("b", 4, 2)]), None);
         r.add(&effects(0, Table::Main, &[("a", 2, 7)]), None);
         r.add(&effects(0, Table::Late { day: None }, &[("a", 9, 1)]), None);
-        let w = r.shown().remove(0);
+        let w = r.shown(None).remove(0);
         assert_eq!((w.total, w.late, w.keys), (7, 9, 2));
         let row = |k: &str, n, max| (format!("[\"{k}\"]").into_bytes(), vec![Some(n), Some(max)]);
         assert_eq!(w.rows, [row("b", 4, 2), row("a", 3, 7)]);
@@ -163,24 +174,25 @@ mod tests {
         let names: Vec<String> = (0..KEYS_KEPT + 10).map(|i| format!("k{i:05}")).collect();
         let rows: Vec<(&str, i128, i128)> = names.iter().map(|k| (k.as_str(), 1, 0)).collect();
         r.add(&effects(0, Table::Main, &rows), None);
-        let w = r.shown().remove(0);
+        let w = r.shown(None).remove(0);
         assert_eq!((w.keys, w.keys_beyond, w.total), (KEYS_KEPT, 10, KEYS_KEPT as i128 + 10));
         assert_eq!(w.rows.len(), ROWS_SHOWN);
         for i in 0..100 {
             r.add(&effects(i * 10, Table::Main, &[("a", 1, 0)]), None);
         }
         assert_eq!(r.windows.len(), WINDOWS_KEPT);
-        assert_eq!(r.shown().last().unwrap().start, EventTime::from_millis(990));
+        assert_eq!(r.shown(None).last().unwrap().start, EventTime::from_millis(990));
     }
 
     #[test]
     fn clocks_ahead_do_not_push_out_honest_windows() {
         let mut r = RecentRows::new(&policy());
-        let now = Some(ArrivalTime::from_millis(5));
+        let now = Some(EventTime::from_millis(5));
         r.add(&effects(0, Table::Main, &[("a", 1, 0)]), now);
         for i in 0..100 {
             r.add(&effects(1_000_000 + i * 10, Table::Main, &[("fast", 1, 0)]), now);
         }
-        assert!(r.windows.contains_key(&(EventTime::from_millis(10), EventTime::from_millis(0))));
+        let shown: Vec<(i64, bool)> = r.shown(now).iter().map(|w| (w.start.as_millis(), w.ahead)).collect();
+        assert_eq!(shown, [(0, false), (1_000_000, true), (1_000_010, true)]);
     }
 }

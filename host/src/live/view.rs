@@ -172,7 +172,7 @@ impl StatusHub {
     pub fn windows(&self) -> Value {
         let inner = self.lock();
         let watermark = inner.watermark();
-        let shown = inner.recent.shown();
+        let shown = inner.recent.shown(inner.believed_now(self.delay()));
         drop(inner);
         let row = |(key, values): (Vec<u8>, Vec<Option<i128>>)| json!({ "key": key_texts(&key), "values": values.into_iter().map(integer).collect::<Vec<_>>() });
         let windows = shown.into_iter().map(|w| {
@@ -180,6 +180,7 @@ impl StatusHub {
                 "start": w.start.as_millis(),
                 "end": w.end.as_millis(),
                 "state": if self.is_final(w.end, watermark) { "final" } else { "provisional" },
+                "ahead": w.ahead,
                 "keys": w.keys,
                 "keys_beyond": w.keys_beyond,
                 "total": integer(Some(w.total)),
@@ -260,6 +261,22 @@ mod tests {
         let row = &hub.windows()[0]["rows"][0];
         assert_eq!(row["values"], json!([1, (1i64 << 60).to_string()]), "exact beyond 2^53");
         assert_eq!(row["key"], json!(["a"]));
+    }
+
+    #[test]
+    fn windows_that_a_fast_clock_opened_are_marked() {
+        let (hub, _) = hub();
+        hub.rows(&effects(0, Table::Main, &[("a", 5, 1)]));
+        hub.rows(&effects(90_000, Table::Main, &[("fast", 1, 1)]));
+        let arrived = |ms| Some(plimsoll_core::time::ArrivalTime::from_millis(ms));
+        let mut status = lane("a", Some(3), 6);
+        status.progress.arrival = arrived(7);
+        hub.lane(status.clone());
+        let marks = || hub.windows().as_array().expect("a list").iter().map(|w| w["ahead"] == true).collect::<Vec<_>>();
+        assert_eq!(marks(), [false, true]);
+        status.progress.arrival = arrived(90_000);
+        hub.lane(status);
+        assert_eq!(marks(), [false, false], "time has come that far");
     }
 
     #[test]
