@@ -13,6 +13,8 @@
 //! - It only tells: no request changes anything.
 //! - Every response carries the page's Content-Security-Policy, the worker's script too: workers do not inherit it.
 //! - Answers are bounded; a slow reader holds back only itself.
+//! - On loopback it answers only requests for loopback: a page from elsewhere whose name was made to point here (DNS
+//!   rebinding) gets nothing. On other addresses it cannot know its names.
 //!
 //! Not here: what is told (`live`, `telemetry`), TLS and passwords: it listens on loopback unless told otherwise.
 
@@ -24,14 +26,14 @@ pub use files::PageFiles;
 use crate::live::{StatusHub, hex};
 use crate::telemetry::{self, Metrics};
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -126,8 +128,12 @@ pub async fn serve(listener: TcpListener, site: Site, stop: watch::Receiver<bool
     // A closed channel means that whoever could say stop is gone: that is a stop too.
     let stopped = async move { stopping.wait_for(|s| *s).await.map(drop).unwrap_or_default() };
     let mut deadline = stop.clone();
+    let loopback = listener.local_addr()?.ip().is_loopback();
+    let router = if loopback { router(site, stop).layer(from_fn(for_loopback)) } else { router(site, stop) };
+    // Outermost, so that refusals have the headers too.
+    let router = router.layer(map_response(with_headers));
     tokio::select! {
-        done = axum::serve(listener, router(site, stop)).with_graceful_shutdown(stopped) => done,
+        done = axum::serve(listener, router).with_graceful_shutdown(stopped) => done,
         () = async {
             deadline.wait_for(|s| *s).await.map(drop).unwrap_or_default();
             tokio::time::sleep(STOP_WAIT).await;
@@ -164,8 +170,33 @@ fn router(site: Site, stop: watch::Receiver<bool>) -> Router {
         .route("/healthz", get(|| async { plain(StatusCode::OK, "alive\n") }))
         .route("/readyz", get(ready))
         .route("/{file}", get(file))
-        .layer(map_response(with_headers))
         .with_state(shared)
+}
+
+/// Refuses requests that were meant for another name than this machine's own.
+async fn for_loopback(request: Request, next: Next) -> Response {
+    let asked = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    match asked {
+        Some(host) if is_loopback(host) => next.run(request).await,
+        _ => plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            &format!(
+                "found `Host: {}`, expected localhost, 127.0.0.1 or [::1]: this page is for this machine alone. Open it by \
+                 one of these names (a proxy before it sends one of them), or choose another address with --listen\n",
+                asked.unwrap_or("")
+            ),
+        ),
+    }
+}
+
+/// Whether a `Host` names this machine from its own sight, whatever the port.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|a: IpAddr| a.is_loopback())
 }
 
 async fn with_headers(mut response: Response) -> Response {

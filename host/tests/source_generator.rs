@@ -212,9 +212,11 @@ fn files_appear_whole_and_packed_as_their_name_says() {
     let (records, expected) = text("devices=100", 20_000);
     for name in ["a.ndjson", "a.ndjson.gz", "a.ndjson.zst"] {
         let path = dir.path().join(name);
-        let bytes = to_file(&spec, 20_000, &path, false).unwrap();
+        let mut told = Vec::new();
+        let bytes = to_file(&spec, 20_000, &path, false, &mut |made| told.push(made)).unwrap();
         let file = std::fs::read(&path).unwrap();
         assert_eq!(bytes, file.len() as u64);
+        assert!(!told.is_empty() && told.is_sorted() && told.iter().all(|made| *made <= 20_000), "{told:?}");
         let found = match name {
             "a.ndjson.gz" => {
                 let mut text = Vec::new();
@@ -227,12 +229,12 @@ fn files_appear_whole_and_packed_as_their_name_says() {
         assert!(found == expected.as_bytes(), "{name}");
     }
     let path = dir.path().join("b.ndjson");
-    to_file(&spec, 3, &path, true).unwrap();
+    to_file(&spec, 3, &path, true, &mut |_| ()).unwrap();
     let line = std::fs::read_to_string(&path).unwrap().lines().nth(1).unwrap().to_owned();
     let plain = expected.lines().nth(1).unwrap().strip_suffix('}').unwrap();
     assert_eq!(line, format!("{plain},\"arr\":{}}}", records[1].arrival_ms));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
 
-    let e = to_file(&spec, 3, &dir.path().join("none/b.ndjson"), false).unwrap_err();
+    let e = to_file(&spec, 3, &dir.path().join("none/b.ndjson"), false, &mut |_| ()).unwrap_err();
     assert!(format!("{e:#}").contains("cannot write") && format!("{e:#}").contains("none/b.ndjson"), "{e:#}");
 }

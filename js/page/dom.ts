@@ -4,7 +4,6 @@ type Child = Node | string | number | bigint | null | undefined | false;
 
 interface Props {
   class?: string;
-  text?: string;
   on?: Record<string, (event: never) => void>;
   [attribute: string]: unknown;
 }
@@ -16,8 +15,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = 
     if (value === undefined || value === null || value === false) continue;
     if (name === "on") {
       for (const [type, listener] of Object.entries(value as Record<string, EventListener>)) element.addEventListener(type, listener);
-    } else if (name === "text") element.textContent = String(value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    } else element.setAttribute(name, value === true ? "" : String(value));
   }
   fill(element, children);
   return element;

@@ -229,15 +229,15 @@ export class PreviewPanel {
     if (this.#result !== result || this.#view !== view) return;
     const panel = byId("panel");
     panel.setAttribute("aria-labelledby", `tab-${view}`);
-    (byId("download") as HTMLButtonElement).hidden = view === "rejected" || total === 0;
+    (byId("download") as HTMLButtonElement).hidden = total === 0;
     fill(panel, [content, pager(from, PAGE_ROWS, total, view === "rejected" ? "records" : "rows", (to) => void this.#turn(view, to))]);
   }
 
   async #download(): Promise<void> {
     const { preview } = this.#result!;
-    const late = this.#view === "late";
-    const name = `${preview.policy.name}${late ? "-late" : ""}.ndjson`;
-    download(name, await (late ? preview.lateNdjson() : preview.ndjson()), "application/x-ndjson");
+    const suffix = { rows: "", late: "-late", rejected: "-set-aside" }[this.#view];
+    const bytes = { rows: () => preview.ndjson(), late: () => preview.lateNdjson(), rejected: () => preview.deadNdjson() }[this.#view];
+    download(`${preview.policy.name}${suffix}.ndjson`, await bytes(), "application/x-ndjson");
   }
 }
 

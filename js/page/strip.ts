@@ -52,6 +52,8 @@ export class Strip {
       " final ",
       h("span", { class: "key provisional" }),
       " provisional",
+      bars.some((b) => Number(b.late ?? 0) > 0) && h("span", { class: "late" }, "  ◆ late"),
+      bars.some((b) => b.ahead) && h("span", { class: "ahead" }, "  ▲ clock ahead"),
     );
     const before = this.element.querySelector(".bars");
     const scrolled = before && before.scrollLeft + before.clientWidth < before.scrollWidth - 2 ? before.scrollLeft : undefined;
@@ -74,8 +76,8 @@ export class Strip {
     // The height is set through the object model: the page's policy allows no style attributes.
     block.style.height = `${Math.max(1.5, (Number(bar.total) / top) * 100)}%`;
     const content = [h("span", { class: "room" }, block), h("span", { class: "when" }, (bars.length - 1 - i) % step === 0 ? clock(bar.start) : "")];
-    if (late) content[0]!.append(h("span", { class: "late", text: "◆" }));
-    if (bar.ahead) content[0]!.append(h("span", { class: "ahead", text: "▲" }));
+    if (late) content[0]!.append(h("span", { class: "late" }, "◆"));
+    if (bar.ahead) content[0]!.append(h("span", { class: "ahead" }, "▲"));
     if (!this.#select) return h("span", { class: "column", title: label }, ...content);
     const isChosen = bar.start === chosen;
     const select = this.#select;

@@ -134,6 +134,12 @@ export class Preview implements Disposable {
     return this.#fresh((rows) => rows.lateNdjson());
   }
 
+  /** All records set aside as NDJSON in UTF-8: the very bytes of `plimsoll preview --dead-out`. */
+  deadNdjson(): Uint8Array<ArrayBuffer> {
+    const lines = this.deadLetters({ count: this.counts.dead }).map((d) => `${deadLine(d)}\n`);
+    return new TextEncoder().encode(lines.join(""));
+  }
+
   /** How many rows, late rows and dead letters there are. */
   get counts(): { rows: number; late: number; dead: number } {
     return this.#fresh((rows) => ({ rows: rows.length, late: rows.lateLength, dead: rows.deadLength }));
@@ -218,6 +224,29 @@ export class Preview implements Disposable {
       // A dead instance has nothing to give back; it goes with the last reference to it.
     }
   }
+}
+
+/** A record set aside as the host writes it: text where it is UTF-8, else base64. */
+function deadLine({ position, reason, detail, arrival, length, raw }: DeadRecord): string {
+  const text = utf8(raw);
+  const record = text === undefined ? `"raw_base64":"${base64(raw)}"` : `"raw":${JSON.stringify(text)}`;
+  const [at, why, words] = [position, reason, detail].map((s) => JSON.stringify(s));
+  return `{"position":${at},"reason":${why},"detail":${words},"arrival":${arrival},"length":${length},${record}}`;
+}
+
+function utf8(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function base64(bytes: Uint8Array): string {
+  // In pieces: a call takes only so many arguments.
+  let binary = "";
+  for (let i = 0; i < bytes.length; i += 8_192) binary += String.fromCharCode(...bytes.subarray(i, i + 8_192));
+  return btoa(binary);
 }
 
 /** The bindings, if the policy is right. */

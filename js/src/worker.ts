@@ -117,6 +117,10 @@ export class PreviewWorker implements AsyncDisposable {
     return this.#question("lateNdjson");
   }
 
+  deadNdjson(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#question("deadNdjson");
+  }
+
   counts(): Promise<Preview["counts"]> {
     return this.#question("counts");
   }

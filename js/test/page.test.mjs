@@ -262,6 +262,8 @@ test("the live panel follows a host, pauses, and comes back after a break", asyn
   await page.waitForSelector(".same.yes");
   assert.equal(await page.inputValue("#policy"), POLICY, "the preview starts from the running policy");
   assert.equal(await page.locator("#live .block.provisional").count(), 3);
+  const marks = page.locator("#live .room");
+  assert.deepEqual(await marks.allTextContents(), ["", "", "", "◆", "", "", "", "", "", "", "▲"]);
   assert.match(await page.textContent("#live h3"), /18:09 – 18:10/, "not the window that a fast clock opened");
   assert.equal(await page.locator("#live .line").count(), 1, "the watermark stands between final and provisional");
   assert.equal(await page.textContent("#live .windows td"), "<b>p-1</b>");

@@ -75,6 +75,11 @@ fn bad_records_are_set_aside_with_their_reason_and_the_good_ones_counted() {
     let whole = letters.iter().find(|l| l["reason"] == "missing_field").expect("one");
     assert_eq!(whole["raw"], GOOD.replacen("placement", "place", 1));
     assert!(whole["detail"].as_str().expect("text").contains("`placement`"), "{whole}");
+    // Bytes that are no text come back to the bit.
+    let bytes = letters.iter().find(|l| l["reason"] == "bad_utf8").expect("one");
+    let raw = aws_smithy_types::base64::decode(bytes["raw_base64"].as_str().expect("base64")).expect("it decodes");
+    assert_eq!(raw, [&GOOD.as_bytes()[..GOOD.len() - 1], b",\"x\":\"\xff\"}"].concat());
+    assert!(bytes.get("raw").is_none() && bytes["length"] == raw.len(), "{bytes}");
 }
 
 #[test]

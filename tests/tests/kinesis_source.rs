@@ -412,7 +412,11 @@ async fn generated_records_are_put_in_each_devices_order() {
     let rules = vec![Rule::on("PutRecords", Fault::Throttle, 3), Rule::on("PutRecords", Fault::ServerError, 4)];
     let proxy = Proxy::start(server.url(), seed::seed("faulty puts"), rules).expect("a proxy");
     let faulty = aws::kinesis(&proxy.url(), Retries::None).await;
-    let bytes = put::put(&faulty, &stream, aws::REGION, &devices, RECORDS).await.expect("they are put");
+    let mut told = Vec::new();
+    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, &mut |put| told.push(put))
+        .await
+        .expect("they are put");
+    assert!(told.is_sorted() && told.last() == Some(&RECORDS), "{told:?}");
     assert!(proxy.fired_times(Fault::Throttle) > 0 && proxy.fired_times(Fault::ServerError) > 0, "{:?}", proxy.fired());
 
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();

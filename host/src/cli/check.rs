@@ -2,6 +2,7 @@
 
 use super::common::{self, EngineArgs};
 use super::{Exit, Outcome};
+pub use crate::store::hex;
 use anyhow::anyhow;
 use plimsoll_core::policy::text::{Syntax, parse};
 use std::io::Write;
@@ -21,9 +22,9 @@ pub struct Args {
     /// Write the canonical form, whose SHA-256 is the policy's identity.
     #[arg(long, conflicts_with = "json")]
     canonical: bool,
-    /// One JSON object a policy.
+    /// One JSON object a policy or module.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Check a module: imports, exports, size, ABI and self-test.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
@@ -33,7 +34,13 @@ pub fn check(args: &Args) -> Outcome {
     if let Some(file) = &args.module {
         let engines = EngineArgs { module: Some(file.clone()), module_memory: 256, ..EngineArgs::default() }.load()?;
         let digest = hex(&engines.digest().expect("a module has a digest"));
-        print(&format!("{}: a module of ABI 1 that imports nothing\nsha256 {digest}\n", file.display()))?;
+        let name = file.display().to_string();
+        if args.json {
+            let object = serde_json::json!({ "file": name, "ok": true, "abi": 1, "sha256": digest });
+            print(&format!("{object}\n"))?;
+        } else {
+            print(&format!("{name}: a module of ABI 1 that imports nothing\nsha256 {digest}\n"))?;
+        }
     }
     let mut refused = 0;
     for file in &args.policies {
@@ -88,11 +95,6 @@ pub fn check(args: &Args) -> Outcome {
         return Err(Exit::Policy.because(anyhow!("{refused} of {} policies refused", args.policies.len())));
     }
     Ok(())
-}
-
-/// Bytes as hexadecimal text.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn print(text: &str) -> Outcome {

@@ -70,6 +70,6 @@ pub async fn demo(args: Args) -> Outcome {
     println!("Ctrl-C ends it; a second run goes on where this one stops.");
     let outcome =
         drive(RunConfig::default(), Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
-    run::summary(&hub, &outcome);
+    run::summary(&hub, &outcome, false);
     outcome.map_err(run::failure)
 }

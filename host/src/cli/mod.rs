@@ -3,6 +3,7 @@
 //! Invariants
 //! - Standard output holds results only; words for people go to standard error.
 //! - Every refusal names what was found, what was expected and the mend, and ends with its own exit code (`Exit`).
+//! - With `--json` an error is an object too, the last line of standard error: `{"error":"…","exit_code":4}`.
 //! - Ctrl-C and SIGTERM end a run cleanly, with exit code 0.
 //!
 //! Not here: what the commands do (one file each).
@@ -10,9 +11,11 @@
 mod bench;
 mod check;
 mod common;
+mod dead;
 mod demo;
 mod preview;
 mod produce;
+mod progress;
 mod rows;
 mod run;
 mod scenario;
@@ -105,9 +108,26 @@ enum Command {
     Bench(bench::Args),
 }
 
+impl Command {
+    /// Whether a program reads what it says.
+    fn json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Preview(args) => args.json,
+            Self::Check(args) => args.json,
+            Self::Produce(args) => args.json,
+            Self::Rows(args) => args.json,
+            Self::Scenario(args) => args.json,
+            Self::Tables(args) => args.json,
+            Self::Demo(_) | Self::Bench(_) => false,
+        }
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.command.json();
     let format = if cli.log_json { LogFormat::Json } else { LogFormat::Human };
     if let Err(e) = log_to_stderr(format) {
         eprintln!("plimsoll: {e}");
@@ -138,7 +158,12 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("plimsoll: {:#}", failure.error);
+            if json {
+                let text = format!("{:#}", failure.error);
+                eprintln!("{}", serde_json::json!({ "error": text, "exit_code": failure.exit as u8 }));
+            } else {
+                eprintln!("plimsoll: {:#}", failure.error);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }

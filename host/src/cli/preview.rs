@@ -1,16 +1,18 @@
 //! `plimsoll preview`: rows on standard output, accounting on standard error, no store.
 
 use super::common::{self, EngineArgs};
+use super::dead::DeadLine;
+use super::progress;
 use super::{Exit, Failure, Outcome};
 use crate::preview::{PreviewError, Summary, Watch, preview as run};
 use crate::source::file::{FileLanes, FileOptions, FileSource};
 use crate::source::stdin::Pipe;
 use crate::source::{Position, Source};
 use anyhow::anyhow;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use plimsoll_core::wire::effects::DeadLetter;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ pub struct Args {
     /// Write the late rows there.
     #[arg(long, value_name = "FILE")]
     late_out: Option<PathBuf>,
-    /// Write the records that were set aside there, with position and reason.
+    /// Write the records that were set aside there, as `rows --dead-letters` does: an object a line.
     #[arg(long, value_name = "FILE")]
     dead_out: Option<PathBuf>,
     /// Each file is a lane of its own (shards), instead of all files one lane in name order (rotated logs).
@@ -43,7 +45,7 @@ pub struct Args {
     lane_per_file: bool,
     /// The accounting as one JSON object.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -67,8 +69,12 @@ pub async fn preview(args: Args) -> Outcome {
         Some(file) => Box::new(create(file)?),
         None => Box::new(BufWriter::with_capacity(1 << 17, io::stdout())),
     };
-    let mut seen =
-        Seen { bar: bar(size), dead: args.dead_out.as_ref().map(create).transpose()?, shown: 0, failed: None };
+    let mut seen = Seen {
+        bar: size.and_then(progress::bytes),
+        dead: args.dead_out.as_ref().map(create).transpose()?,
+        shown: 0,
+        failed: None,
+    };
     let summary = run(source, Arc::clone(&engines), Arc::clone(&policy), &mut *out, &mut seen).await;
     if let Some(bar) = &seen.bar {
         bar.finish_and_clear();
@@ -102,17 +108,6 @@ fn create(file: &PathBuf) -> Result<BufWriter<File>, Failure> {
     Ok(BufWriter::with_capacity(1 << 17, opened))
 }
 
-/// A bar where a person watches; `None` in scripts.
-pub fn bar(size: Option<u64>) -> Option<ProgressBar> {
-    if !io::stderr().is_terminal() {
-        return None;
-    }
-    let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
-    let bar = ProgressBar::new(size?);
-    bar.set_style(ProgressStyle::with_template(style).expect("a template that was tried"));
-    Some(bar)
-}
-
 struct Seen {
     bar: Option<ProgressBar>,
     dead: Option<BufWriter<File>>,
@@ -140,14 +135,9 @@ impl Watch for Seen {
     fn dead(&mut self, letter: &DeadLetter, place: Option<&Position>, why: &str) {
         let place = place.map_or("?", |p| p.0.as_str());
         if let Some(file) = &mut self.dead {
-            let line = dead_line(
-                place,
-                letter.reason.name(),
-                why,
-                letter.arrival.map(|a| a.as_millis()),
-                letter.full_len,
-                &letter.raw,
-            );
+            let arrival = letter.arrival.map(|a| a.as_millis());
+            let what = (place, letter.reason.name(), why);
+            let line = DeadLine::new(what, arrival, letter.full_len, &letter.raw).to_json();
             if let Err(e) = writeln!(file, "{line}") {
                 self.failed = Some(e);
             }
@@ -159,25 +149,6 @@ impl Watch for Seen {
             }
         }
     }
-}
-
-/// A dead letter as one line of JSON.
-pub fn dead_line(
-    place: &str,
-    reason: &str,
-    why: &str,
-    arrival: Option<i64>,
-    length: u64,
-    raw: &[u8],
-) -> serde_json::Value {
-    let mut line = serde_json::json!({
-        "position": place, "reason": reason, "detail": why, "arrival": arrival, "length": length,
-    });
-    match std::str::from_utf8(raw) {
-        Ok(text) => line["raw"] = text.into(),
-        Err(_) => line["raw_hex"] = super::check::hex(raw).into(),
-    }
-    line
 }
 
 fn report(s: &Summary, json: bool, module: Option<[u8; 32]>) {

@@ -1,6 +1,6 @@
 //! `plimsoll produce`: generated device records into a file or a Kinesis stream.
 
-use super::{Exit, Outcome};
+use super::{Exit, Outcome, progress};
 use crate::source::generator::Devices;
 use crate::source::produce::{to_file, to_kinesis};
 use anyhow::anyhow;
@@ -32,6 +32,9 @@ pub struct Args {
     /// The stream.
     #[arg(long, value_name = "STREAM")]
     kinesis: Option<String>,
+    /// The summary as one JSON object on standard error.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 pub async fn produce(args: Args) -> Outcome {
@@ -40,12 +43,25 @@ pub async fn produce(args: Args) -> Outcome {
     if let Some(seed) = args.seed {
         devices.seed = seed;
     }
+    let bar = progress::records(args.records);
+    let mut told = |made| {
+        if let Some(bar) = &bar {
+            bar.set_position(made);
+        }
+    };
     let done = match (&args.out, &args.kinesis) {
-        (Some(file), _) => to_file(&devices, args.records, file, args.arrival),
-        (_, Some(stream)) => to_kinesis(&devices, args.records, stream).await,
+        (Some(file), _) => to_file(&devices, args.records, file, args.arrival, &mut told),
+        (_, Some(stream)) => to_kinesis(&devices, args.records, stream, &mut told).await,
         _ => unreachable!("clap wants one of them"),
     };
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
     let bytes = done.map_err(|e| Exit::Run.because(e))?;
-    eprintln!("plimsoll: {} records, {bytes} bytes", args.records);
+    if args.json {
+        eprintln!("{}", serde_json::json!({ "records": args.records, "bytes": bytes }));
+    } else {
+        eprintln!("plimsoll: {} records, {bytes} bytes", args.records);
+    }
     Ok(())
 }

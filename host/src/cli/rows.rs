@@ -1,6 +1,6 @@
 //! `plimsoll rows`: rows of a store as they stand, each with provisional or final.
 
-use super::preview::dead_line;
+use super::dead::DeadLine;
 use super::{Exit, Outcome, common};
 use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
@@ -17,7 +17,11 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   plimsoll rows --policy impressions.toml --sqlite counts.db
   plimsoll rows --policy impressions.toml --dynamodb prod --key '[\"p-017\",\"c-0342\"]' --from 2026-11-23T10:00:00Z
-  plimsoll rows --policy impressions.toml --sqlite counts.db --dead-letters")]
+  plimsoll rows --policy impressions.toml --sqlite counts.db --dead-letters
+
+An object a line: a row, its keys and measures with window_start, window_end (ms) and state (provisional, final); a late row
+has arrival_day instead of a state. A dead letter has lane, position, reason, detail, arrival (ms), length (bytes) and the
+record itself: as text in `raw`, or in `raw_base64` if it is no UTF-8. In no particular order.")]
 #[command(group(clap::ArgGroup::new("store").required(true).args(["sqlite", "dynamodb"])))]
 pub struct Args {
     /// The policy that the rows were counted under.
@@ -52,7 +56,7 @@ pub struct Args {
     limit: Option<usize>,
     /// NDJSON, which is what is written anyway: accepted for symmetry with the other commands.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub async fn rows(args: Args) -> Outcome {
@@ -68,8 +72,8 @@ pub async fn rows(args: Args) -> Outcome {
     if args.dead_letters {
         for d in store.dead_letters(&layout, args.limit.unwrap_or(usize::MAX)).await.map_err(refused)? {
             let arrival = d.arrival.map(|a| a.as_millis());
-            let mut line = dead_line(&d.position, d.reason.name(), &d.detail, arrival, d.length, &d.raw);
-            line["lane"] = d.lane.into();
+            let what = (d.position.as_str(), d.reason.name(), d.detail.as_str());
+            let line = DeadLine::new(what, arrival, d.length, &d.raw).in_lane(&d.lane).to_json();
             writeln!(text, "{line}").expect("a vector takes all");
         }
         return print(&text);

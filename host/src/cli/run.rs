@@ -2,9 +2,9 @@
 
 use super::common::{self, EngineArgs};
 use super::serve::Service;
-use super::{Exit, Failure, Outcome};
+use super::{Exit, Failure, Outcome, progress};
 use crate::driver::{BatchLimits, Parts, RunConfig, RunError, run as drive};
-use crate::live::{About, StatusHub};
+use crate::live::{About, StatusHub, hex};
 use crate::source::file::{FileLanes, FileOptions, FileSource, Follow};
 use crate::source::generator::{Devices, GeneratorSource};
 use crate::source::kinesis::{KinesisOptions, KinesisSource, Start};
@@ -15,6 +15,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::stdout::StdoutStore;
 use crate::store::{Store, StoreError};
 use anyhow::anyhow;
+use indicatif::ProgressBar;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,12 +78,18 @@ pub struct Args {
     /// End when the source is at its end or at its tip.
     #[arg(long)]
     once: bool,
+    /// The summary as one JSON object on standard error.
+    #[arg(long)]
+    pub(super) json: bool,
     /// Set rejected records aside as dead letters even where most of a batch is rejected.
     #[arg(long)]
     accept_poison: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
+
+/// How often the bar moves.
+const BAR_EVERY: Duration = Duration::from_millis(100);
 
 pub async fn run(args: Args) -> Outcome {
     let (policy, text) = common::policy(&args.policy)?;
@@ -94,7 +101,7 @@ pub async fn run(args: Args) -> Outcome {
         )));
     }
     let engines = args.engine.load()?;
-    let source = source(&args).await?;
+    let (source, size) = source(&args).await?;
     let (store, batch) = store(&args).await?;
     let about = About { source: source.describe(), store: store.describe(), module: engines.digest() };
     tracing::info!(source = %about.source, store = %about.store, policy = %policy.spec().policy, "running");
@@ -119,15 +126,37 @@ pub async fn run(args: Args) -> Outcome {
         accept_poison: args.accept_poison,
         ..RunConfig::default()
     };
+    let bar = size.and_then(progress::bytes_of).map(|bar| (bar.clone(), tokio::spawn(follow(bar, Arc::clone(&hub)))));
     let outcome = drive(config, Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
-    summary(&hub, &outcome);
+    if let Some((bar, following)) = bar {
+        following.abort();
+        bar.finish_and_clear();
+    }
+    summary(&hub, &outcome, args.json);
     outcome.map_err(failure)
 }
 
+/// Moves the bar as the lanes read.
+async fn follow(bar: ProgressBar, hub: Arc<StatusHub>) {
+    loop {
+        bar.set_position(hub.lanes().iter().map(|lane| lane.bytes_read).sum());
+        tokio::time::sleep(BAR_EVERY).await;
+    }
+}
+
 /// Says where the records of this run went.
-pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>) {
+pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>, json: bool) {
     let stats = hub.stats();
     let a = stats.account.account();
+    if json {
+        let object = serde_json::json!({
+            "account": a,
+            "rows_written": stats.rows_written,
+            "watermark": stats.watermark,
+            "module_sha256": hub.about().module.map(|d| hex(&d)),
+        });
+        return eprintln!("{object}");
+    }
     if a.read == 0 {
         // An error speaks for itself.
         if outcome.is_ok() {
@@ -155,25 +184,28 @@ pub fn failure(e: RunError) -> Failure {
     exit.because(e)
 }
 
-async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
+/// The source, and the bytes of all its files where they are read to their end.
+async fn source(args: &Args) -> Result<(Arc<dyn Source>, Option<u64>), Failure> {
     let refused = |e: SourceError| Exit::Input.because(e);
     if args.stdin {
-        return Ok(Arc::new(Pipe::stdin()));
+        return Ok((Arc::new(Pipe::stdin()), None));
     }
     if let Some(spec) = &args.generate {
         let devices = Devices::parse(spec).map_err(|e| Exit::Input.because(anyhow!("--generate {spec}: {e}")))?;
-        return Ok(Arc::new(GeneratorSource::new(devices)));
+        return Ok((Arc::new(GeneratorSource::new(devices)), None));
     }
     if let Some(stream) = &args.kinesis {
         let start =
             Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
         let options = KinesisOptions { start, ..KinesisOptions::default() };
-        return Ok(Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?));
+        return Ok((Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?), None));
     }
     let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
     let follow = if args.follow { Follow::Yes } else { Follow::No };
     let options = FileOptions { lanes, follow, ..FileOptions::default() };
-    Ok(Arc::new(FileSource::new(&args.input, options).map_err(refused)?))
+    let files = FileSource::new(&args.input, options).map_err(refused)?;
+    let size = if args.follow { None } else { Some(files.size().map_err(refused)?) };
+    Ok((Arc::new(files), size))
 }
 
 async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {

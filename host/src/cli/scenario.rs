@@ -25,7 +25,7 @@ pub struct Args {
     engine: EngineArgs,
     /// One JSON object with every result.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Names the skipped scenarios, with the reason.
     #[arg(long, short, conflicts_with = "json")]
     verbose: bool,

@@ -15,6 +15,9 @@ pub struct Args {
     /// The prefix of the tables' names.
     #[arg(long, value_name = "PREFIX")]
     dynamodb: String,
+    /// One JSON object a table.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -31,7 +34,11 @@ pub async fn tables(args: Args) -> Outcome {
     }
     .map_err(|e| Exit::Store.because(e))?;
     for name in names {
-        println!("{name}");
+        if args.json {
+            println!("{}", serde_json::json!({ "table": name, "ok": true }));
+        } else {
+            println!("{name}");
+        }
     }
     Ok(())
 }

@@ -41,15 +41,23 @@ async fn running() -> Running {
 
 impl Running {
     async fn open(&self, path: &str) -> TcpStream {
+        self.open_as(path, "localhost").await
+    }
+
+    async fn open_as(&self, path: &str, host: &str) -> TcpStream {
         let mut s = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         s.write_all(request.as_bytes()).await.unwrap();
         s
     }
 
     async fn get(&self, path: &str) -> (u16, String, String) {
+        self.get_as(path, "localhost").await
+    }
+
+    async fn get_as(&self, path: &str, host: &str) -> (u16, String, String) {
         let mut answer = String::new();
-        self.open(path).await.read_to_string(&mut answer).await.unwrap();
+        self.open_as(path, host).await.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
     }
@@ -89,6 +97,22 @@ async fn everything_comes_with_its_type_and_the_policy_of_the_page() {
     assert_eq!(policy["text"], "policy = \"test\"");
     assert_eq!(policy["sha256"], hex(s.hub.policy().digest()));
     assert_eq!(s.get("/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_point_here_gets_nothing() {
+    let s = running().await;
+    let port = s.address.port();
+    for host in ["localhost", "LOCALHOST:1", &format!("127.0.0.1:{port}"), "[::1]:80", "[::1]", "127.8.0.1"] {
+        assert_eq!(s.get_as("/policy", host).await.0, 200, "{host}");
+    }
+    for host in ["evil.example", &format!("evil.example:{port}"), "localhost.evil.example", "10.0.0.1", "", "::x:1"] {
+        for path in ["/policy", "/live", "/metrics", "/"] {
+            let (status, head, body) = s.get_as(path, host).await;
+            assert_eq!(status, 421, "{host} {path}");
+            assert!(body.contains("expected localhost") && head.contains("content-security-policy"), "{head}\n{body}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //!   browser's numbers end there; everything else is a number.
 //! - Lists are bounded: at most [`LANES_SHOWN`] lanes, and windows as `recent` shows them.
 
+pub use crate::store::hex;
+
 use super::{LaneState, LaneStatus, RecentRows, StatusHub};
 use plimsoll_core::policy::Op;
 use plimsoll_core::time::{ArrivalTime, EventTime};
@@ -236,11 +238,6 @@ fn integer(v: Option<i128>) -> Value {
         Some(v) if (-EXACT..=EXACT).contains(&v) => Value::from(v as i64),
         Some(v) => Value::from(v.to_string()),
     }
-}
-
-/// Bytes as lower-case hexadecimal text.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -18,14 +18,20 @@ use std::path::{Path, PathBuf};
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Writes `records` records, one a line, to `file`: gzip if it ends in `.gz`, zstd if in `.zst`. With `arrival` each
-/// has its arrival time as the field `arr`. Gives the size of the file in bytes.
+/// has its arrival time as the field `arr`. `told` hears now and then how many are made. Gives the size of the file in bytes.
 ///
 /// # Errors
 /// The operating system's, naming the file.
-pub fn to_file(devices: &Devices, records: u64, file: &Path, arrival: bool) -> anyhow::Result<u64> {
+pub fn to_file(
+    devices: &Devices,
+    records: u64,
+    file: &Path,
+    arrival: bool,
+    told: &mut dyn FnMut(u64),
+) -> anyhow::Result<u64> {
     let direct = file.exists() && !file.is_file();
     let part = if direct { file.to_owned() } else { beside(file)? };
-    let written = write(devices, records, file, &part, arrival).and_then(|bytes| {
+    let written = write(devices, records, file, &part, (arrival, told)).and_then(|bytes| {
         if !direct {
             std::fs::rename(&part, file)?;
         }
@@ -45,32 +51,43 @@ fn beside(file: &Path) -> anyhow::Result<PathBuf> {
     Ok(file.with_file_name(format!(".{}.part", name.to_string_lossy())))
 }
 
-fn write(devices: &Devices, records: u64, file: &Path, part: &Path, arrival: bool) -> io::Result<u64> {
+fn write(
+    devices: &Devices,
+    records: u64,
+    file: &Path,
+    part: &Path,
+    how: (bool, &mut dyn FnMut(u64)),
+) -> io::Result<u64> {
     let out = Counted { file: File::create(part)?, bytes: 0 };
     let out = match file.extension().and_then(|e| e.to_str()) {
         Some("gz") => {
             let mut packed = GzEncoder::new(out, Compression::default());
-            text(devices, records, &mut packed, arrival)?;
+            text(devices, records, &mut packed, how)?;
             packed.finish()?
         }
         Some("zst") => {
             let mut packed = zstd::Encoder::new(out, 0)?;
-            text(devices, records, &mut packed, arrival)?;
+            text(devices, records, &mut packed, how)?;
             packed.finish()?
         }
         _ => {
             let mut out = out;
-            text(devices, records, &mut out, arrival)?;
+            text(devices, records, &mut out, how)?;
             out
         }
     };
     Ok(out.bytes)
 }
 
-fn text(devices: &Devices, records: u64, out: &mut dyn Write, arrival: bool) -> io::Result<()> {
+fn text(
+    devices: &Devices,
+    records: u64,
+    out: &mut dyn Write,
+    (arrival, told): (bool, &mut dyn FnMut(u64)),
+) -> io::Result<()> {
     let mut stream = Records::new(devices);
     let mut piece = Vec::with_capacity(PIECE_BYTES + 1024);
-    for _ in 0..records {
+    for made in 0..records {
         let record = stream.next(&mut piece);
         if arrival {
             piece.pop();
@@ -80,6 +97,7 @@ fn text(devices: &Devices, records: u64, out: &mut dyn Write, arrival: bool) -> 
         if piece.len() >= PIECE_BYTES {
             out.write_all(&piece)?;
             piece.clear();
+            told(made + 1);
         }
     }
     out.write_all(&piece)

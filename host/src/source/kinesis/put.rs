@@ -31,20 +31,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_FIRST: Duration = Duration::from_secs(10);
 
 /// Puts `records` records of `devices` to a stream, named or given by its ARN; credentials and region come from the
-/// environment. Gives the payload bytes.
+/// environment. `told` hears how many are put. Gives the payload bytes.
 ///
 /// # Errors
 /// If the stream is not there or may not be written, or takes nothing for long (`PATIENCE`).
-pub async fn to_kinesis(devices: &Devices, records: u64, stream: &str) -> Result<u64> {
+pub async fn to_kinesis(
+    devices: &Devices,
+    records: u64,
+    stream: &str,
+    told: &mut (dyn FnMut(u64) + Send),
+) -> Result<u64> {
     let (client, region) = client(stream).await?;
-    put(&client, stream, &region, devices, records).await
+    put(&client, (stream, &region), devices, records, told).await
 }
 
-/// As [`to_kinesis`], through a client of the caller's.
+/// As [`to_kinesis`], through a client of the caller's; `region` is for messages.
 ///
 /// # Errors
 /// As [`to_kinesis`].
-pub async fn put(client: &Client, stream: &str, region: &str, devices: &Devices, records: u64) -> Result<u64> {
+pub async fn put(
+    client: &Client,
+    (stream, region): (&str, &str),
+    devices: &Devices,
+    records: u64,
+    told: &mut (dyn FnMut(u64) + Send),
+) -> Result<u64> {
     let stream = Stream { given: stream.to_owned(), region: region.to_owned() };
     let mut generator = Records::new(devices);
     let (mut made, mut bytes) = (0, 0);
@@ -65,6 +76,7 @@ pub async fn put(client: &Client, stream: &str, region: &str, devices: &Devices,
         let sent = items.len();
         let (back, why) = request(client, &stream, items).await?;
         if back.len() < sent {
+            told(made - (waiting.0.len() + back.len()) as u64);
             (failures, taken, patience) = (0, Instant::now(), PATIENCE);
         } else {
             failures += 1;
