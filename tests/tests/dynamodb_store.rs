@@ -6,13 +6,13 @@
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_async::time::TimeSource;
+use plimsoll::store::contract::{self, Host, layout, main_rows};
 use plimsoll::store::dynamodb::{DEADLINE_S, DynamoStore};
-use plimsoll::store::{Layout, RowQuery, Store, StoreError, contract};
-use plimsoll_core::account::{Account, Reason};
-use plimsoll_core::lane::{Answer, Applied, Batch, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step};
+use plimsoll::store::{Store, StoreError};
+use plimsoll_core::account::Reason;
+use plimsoll_core::lane::{Answer, Applied, Command, Content, End, Step};
 use plimsoll_core::policy::Policy;
-use plimsoll_core::time::EventTime;
-use plimsoll_core::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table, VALUE_MAX};
+use plimsoll_core::wire::effects::{DeadLetter, Row, VALUE_MAX};
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::proxy::{Fault, Proxy, Rule};
 use plimsoll_tests::seed;
@@ -34,97 +34,20 @@ async fn store(config: &SdkConfig, prefix: &str) -> Arc<DynamoStore> {
     Arc::new(store)
 }
 
-/// Count, sum, least and greatest value per key and 10 ms.
-fn layout() -> Layout {
-    Layout::new(contract::policy())
+async fn at_work(store: &Arc<DynamoStore>, id: &str) -> Host {
+    let store: Arc<dyn Store> = store.clone();
+    Host::new(&store, &layout(), id).await
 }
 
-struct Host {
-    store: Arc<DynamoStore>,
-    layout: Layout,
-    id: String,
-    lane: Lane,
-    waits: u64,
+/// A content of main rows that joins onto the lane.
+async fn next_content(host: &mut Host, rows: Vec<Row>) -> Content {
+    let base = host.base().await;
+    host.content(&base, main_rows(rows), vec![])
 }
 
-impl Host {
-    async fn new(store: &Arc<DynamoStore>, id: &str) -> Self {
-        let layout = layout();
-        store.prepare(&layout).await.expect("the tables are as they must be");
-        let config = Config {
-            atomicity: store.atomicity(),
-            limits: store.limits(),
-            table: store.table(),
-            intent_age_ms_max: i64::MAX,
-        };
-        let lane = Lane::new(layout.lane(id), config);
-        Self { store: Arc::clone(store), layout, id: id.to_owned(), lane, waits: 0 }
-    }
-
-    async fn execute(&self, command: &Command) -> Answer {
-        self.store.execute(&self.layout.lane(&self.id), command).await.expect("the store works")
-    }
-
-    /// Does what the protocol says until it wants a content or ends.
-    async fn settle(&mut self) -> Step {
-        loop {
-            match self.lane.step() {
-                Step::Do(command) => {
-                    let answer = self.execute(&command).await;
-                    self.lane.answer(answer);
-                }
-                Step::Wait { attempt, why } => {
-                    assert!(attempt < 30, "still not answered after {attempt} attempts: {why}");
-                    self.waits += 1;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                    self.lane.waited();
-                }
-                step => return step,
-            }
-        }
-    }
-
-    /// One batch, committed.
-    async fn commit(&mut self, rows: Vec<Row>, dead: Vec<DeadLetter>) {
-        let content = self.content(rows, dead).await;
-        self.lane.offer(content);
-        assert!(matches!(self.settle().await, Step::Compute(_)));
-    }
-
-    /// A content that joins onto the lane.
-    async fn content(&mut self, rows: Vec<Row>, dead: Vec<DeadLetter>) -> Content {
-        let Step::Compute(base) = self.settle().await else { panic!("the protocol wants no content") };
-        let counted = rows.iter().map(|r| r.values[0].unwrap_or(0)).sum::<i128>() as u64;
-        let mut account = Account { read: counted + dead.len() as u64, counted, ..Account::default() };
-        dead.iter().for_each(|d| account.reject(d.reason));
-        let (start, end) = (EventTime::from_millis(0), EventTime::from_millis(10));
-        let groups = if rows.is_empty() { vec![] } else { vec![Group { table: Table::Main, start, end, rows }] };
-        let to = base.tip.n + 1;
-        let batch = Batch {
-            to: Some(to.to_string()),
-            done: false,
-            places: dead.iter().map(|d| format!("{}/{to}/{}", self.id, d.ordinal)).collect(),
-            effects: Effects { measures: 4, progress: Progress::default(), account, groups, dead },
-            snapshot: Some(vec![7; 3]),
-            written_ms: plimsoll::clock::now_ms(),
-            pin: Pin {
-                policy: *self.layout.policy.digest(),
-                module: None,
-                replay: REPLAY_VERSION,
-                name: self.layout.policy.spec().policy.clone(),
-                shape: self.layout.policy.shape(),
-            },
-        };
-        batch.check(Some(0)).expect("the test's batches add up");
-        let mut contents = base.tip.contents(batch, &self.store.limits());
-        assert_eq!(contents.len(), 1, "the test's batches are small");
-        contents.remove(0)
-    }
-
-    async fn totals(&self) -> BTreeMap<String, Vec<Option<i128>>> {
-        let rows = self.store.rows(&self.layout, &RowQuery::default()).await.expect("rows can be read");
-        rows.into_iter().map(|r| (String::from_utf8(r.row.key).expect("text"), r.row.values)).collect()
-    }
+/// Main rows by key.
+async fn totals(host: &Host) -> BTreeMap<String, Vec<Option<i128>>> {
+    host.totals().await.into_iter().collect()
 }
 
 fn key(k: u64) -> Vec<u8> {
@@ -179,7 +102,7 @@ async fn lost_replies_double_nothing_and_lose_nothing() {
     let lane = |name: &'static str| {
         let (store, mut random) = (Arc::clone(&store), seed::generator(seed ^ name.len() as u64));
         async move {
-            let mut host = Host::new(&store, name).await;
+            let mut host = at_work(&store, name).await;
             let (mut expected, mut letters) = (Vec::new(), 0);
             for _ in 0..12 {
                 let mut rows = Vec::new();
@@ -204,7 +127,7 @@ async fn lost_replies_double_nothing_and_lose_nothing() {
                 let dead: Vec<_> = dead.collect();
                 letters += dead.len();
                 expected.push(rows.clone());
-                host.commit(rows, dead).await;
+                host.commit(main_rows(rows), dead).await;
             }
             (host, expected, letters)
         }
@@ -213,8 +136,8 @@ async fn lost_replies_double_nothing_and_lose_nothing() {
     let mut expected = BTreeMap::new();
     in_a.iter().chain(&in_b).for_each(|rows| fold(&layout().policy, &mut expected, rows));
 
-    let host = Host::new(&tables, "a").await;
-    assert_eq!(host.totals().await, expected);
+    let host = at_work(&tables, "a").await;
+    assert_eq!(totals(&host).await, expected);
     let letters = tables.dead_letters(&layout(), usize::MAX).await.expect("dead letters can be read");
     assert_eq!(letters.len(), dead_a + dead_b);
     let heads = tables.heads(&layout()).await.expect("heads can be read");
@@ -229,10 +152,10 @@ async fn extremes_are_written_although_the_adds_answer_was_lost() {
     let prefix = fresh("extremes");
     let direct = aws::config(server.url(), Retries::None).await;
     let tables = store(&direct, &prefix).await;
-    let mut host = Host::new(&tables, "a").await;
-    host.commit(vec![row(0, [Some(1), None, Some(5), Some(5)])], vec![]).await;
+    let mut host = at_work(&tables, "a").await;
+    host.commit(main_rows(vec![row(0, [Some(1), None, Some(5), Some(5)])]), vec![]).await;
 
-    let content = host.content(vec![row(0, [Some(2), None, Some(1), Some(9)])], vec![]).await;
+    let content = next_content(&mut host, vec![row(0, [Some(2), None, Some(1), Some(9)])]).await;
     host.lane.offer(content);
     let apply = loop {
         match host.lane.step() {
@@ -248,19 +171,19 @@ async fn extremes_are_written_although_the_adds_answer_was_lost() {
     let proxy = Proxy::start(server.url(), 1, vec![Rule::on("UpdateItem", Fault::LoseReply, 1)]).expect("the proxy");
     let faulty = aws::config(&proxy.url(), Retries::None).await;
     let other = Arc::new(DynamoStore::new(&faulty, &prefix).expect("a store"));
-    let mut behind_proxy = Host::new(&other, "a").await;
+    let mut behind_proxy = at_work(&other, "a").await;
     behind_proxy.execute(&Command::ReadHead).await;
     let answer = behind_proxy.execute(&apply).await;
     assert!(matches!(&answer, Answer::Applied(a) if matches!(a[..], [Applied::Unknown(_)])), "{answer:?}");
-    assert_eq!(host.totals().await["[\"k00\"]"], [Some(3), None, Some(5), Some(5)]);
+    assert_eq!(totals(&host).await["[\"k00\"]"], [Some(3), None, Some(5), Some(5)]);
 
     proxy.set_rules(1, vec![]);
     assert_eq!(behind_proxy.execute(&apply).await, Answer::Applied(vec![Applied::Fenced(2)]));
-    assert_eq!(host.totals().await["[\"k00\"]"], [Some(3), None, Some(1), Some(9)]);
+    assert_eq!(totals(&host).await["[\"k00\"]"], [Some(3), None, Some(1), Some(9)]);
     // Once more, by the first host, which goes on from there.
     assert!(matches!(host.settle().await, Step::Compute(_)));
     assert!(matches!(behind_proxy.settle().await, Step::Compute(_)));
-    assert_eq!(host.totals().await["[\"k00\"]"], [Some(3), None, Some(1), Some(9)]);
+    assert_eq!(totals(&host).await["[\"k00\"]"], [Some(3), None, Some(1), Some(9)]);
 }
 
 /// The machine's clock, moved.
@@ -281,8 +204,8 @@ async fn a_host_that_slept_sends_no_effect_before_it_has_looked_again() {
     let config = aws::config(&proxy.url(), Retries::None).await;
     let config = config.into_builder().time_source(clock.clone()).build();
     let store = store(&config, &fresh("slept")).await;
-    let mut host = Host::new(&store, "a").await;
-    let content = host.content(vec![row(0, [Some(1), Some(4), Some(4), Some(4)])], vec![]).await;
+    let mut host = at_work(&store, "a").await;
+    let content = next_content(&mut host, vec![row(0, [Some(1), Some(4), Some(4), Some(4)])]).await;
     host.lane.offer(content);
     let apply = loop {
         match host.lane.step() {
@@ -299,24 +222,24 @@ async fn a_host_that_slept_sends_no_effect_before_it_has_looked_again() {
     assert_eq!(host.execute(&apply).await, Answer::Applied(vec![Applied::Expired]));
     assert_eq!(proxy.requests(), before, "nothing was sent");
     // Another host has taken over meanwhile, and is done.
-    let mut other = Host::new(&store, "a").await;
+    let mut other = at_work(&store, "a").await;
     assert!(matches!(other.settle().await, Step::Compute(_)));
-    other.commit(vec![row(0, [Some(1), Some(4), Some(4), Some(4)])], vec![]).await;
+    other.commit(main_rows(vec![row(0, [Some(1), Some(4), Some(4), Some(4)])]), vec![]).await;
     assert_eq!(host.settle().await, Step::End(End::Behind));
-    assert_eq!(other.totals().await["[\"k00\"]"], [Some(2), Some(8), Some(4), Some(4)]);
+    assert_eq!(totals(&other).await["[\"k00\"]"], [Some(2), Some(8), Some(4), Some(4)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_beyond_the_limit_halt_the_lane() {
     let server = Dynamo::start().expect("a DynamoDB");
     let store = store(&aws::config(server.url(), Retries::None).await, &fresh("limit")).await;
-    let mut host = Host::new(&store, "a").await;
-    host.commit(vec![row(0, [Some(1), Some(VALUE_MAX), None, None])], vec![]).await;
-    let content = host.content(vec![row(0, [Some(1), Some(1), None, None])], vec![]).await;
+    let mut host = at_work(&store, "a").await;
+    host.commit(main_rows(vec![row(0, [Some(1), Some(VALUE_MAX), None, None])]), vec![]).await;
+    let content = next_content(&mut host, vec![row(0, [Some(1), Some(1), None, None])]).await;
     host.lane.offer(content);
     let step = host.settle().await;
     assert!(matches!(&step, Step::End(End::Halted(halt)) if halt.to_string().contains("10^30")), "{step:?}");
-    assert_eq!(host.totals().await["[\"k00\"]"], [Some(1), Some(VALUE_MAX), None, None]);
+    assert_eq!(totals(&host).await["[\"k00\"]"], [Some(1), Some(VALUE_MAX), None, None]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,8 +261,8 @@ async fn tables_that_are_not_ours_are_refused_with_the_mend() {
     assert_eq!(names, ["rows", "late", "dead", "lanes"].map(|t| format!("{prefix}-{t}")));
     assert_eq!(store.check_tables().await.expect("they are as they must be"), names);
     assert_eq!(store.create_tables().await.expect("making them again changes nothing"), names);
-    let mut host = Host::new(&store, "a").await;
-    host.commit(vec![row(0, [Some(1), None, None, None])], vec![]).await;
+    let mut host = at_work(&store, "a").await;
+    host.commit(main_rows(vec![row(0, [Some(1), None, None, None])]), vec![]).await;
 
     // Rows that were emptied beside heads that were not: aliases would be given out a second time.
     let counter = [("_pk", "plimsoll"), ("_sk", "aliases")];

@@ -26,5 +26,7 @@ fn bar(whole: u64, template: &str) -> Option<ProgressBar> {
     }
     let bar = ProgressBar::new(whole);
     bar.set_style(ProgressStyle::with_template(template).expect("a template that was tried"));
+    // Shown at once: the first piece may take a while.
+    bar.tick();
     Some(bar)
 }

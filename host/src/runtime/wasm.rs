@@ -34,7 +34,7 @@ pub use self_test::expected_effects;
 pub use settings::Settings;
 
 /// The version of the ABI that this host speaks.
-pub const ABI_VERSION: i32 = 1;
+pub use plimsoll_abi::VERSION as ABI_VERSION;
 
 /// Where modules come from.
 #[derive(Clone, Copy, Debug)]

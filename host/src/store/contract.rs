@@ -1,21 +1,21 @@
 //! The contract of stores as tests: one suite that every store passes, the one in memory included.
 //!
 //! It stands here and not among the tests, so that suites with services of their own (DynamoDB) can call it too.
-//! It drives the real protocol, and panics with what it found.
+//! It drives the real protocol ([`Host`]), and panics with what it found.
+
+mod host;
+
+pub use host::{Host, progress};
 
 use super::{Layout, RowQuery, Store, Which};
-use plimsoll_core::account::{Account, Reason};
-use plimsoll_core::lane::{
-    Answer, Applied, Atomicity, Base, Batch, Chunk, ChunkName, Command, Config, Content, End, Lane, Pin,
-    REPLAY_VERSION, Step, StoredHead, StoredPend,
-};
+use plimsoll_core::account::Reason;
+use plimsoll_core::lane::{Answer, Applied, Atomicity, Chunk, ChunkName, Command, End, Step, StoredHead, StoredPend};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::time::{ArrivalTime, EventTime};
-use plimsoll_core::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table};
+use plimsoll_core::wire::effects::{DeadLetter, Group, Row, Table};
 use sha2::{Digest as _, Sha256};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Two hosts' handles on one fresh, empty store.
 pub type Hosts = [Arc<dyn Store>; 2];
@@ -52,111 +52,9 @@ pub fn policy() -> Arc<Policy> {
     Arc::new(Policy::from_canonical(canonical.as_bytes()).expect("the suite's policy is canonical"))
 }
 
-fn layout() -> Layout {
+/// The first generation of the suite's policy.
+pub fn layout() -> Layout {
     Layout::new(policy())
-}
-
-/// One host at work on one lane.
-struct Host {
-    store: Arc<dyn Store>,
-    layout: Layout,
-    lane: Lane,
-    id: &'static str,
-}
-
-impl Host {
-    async fn new(store: &Arc<dyn Store>, layout: &Layout, id: &'static str) -> Self {
-        store.prepare(layout).await.expect("a fresh store can be prepared");
-        let config = Config {
-            atomicity: store.atomicity(),
-            limits: store.limits(),
-            table: store.table(),
-            intent_age_ms_max: i64::MAX,
-        };
-        let lane = Lane::new(layout.lane(id), config);
-        Self { store: Arc::clone(store), layout: layout.clone(), lane, id }
-    }
-
-    async fn execute(&self, command: &Command) -> Answer {
-        self.store.execute(&self.layout.lane(self.id), command).await.expect("the store works")
-    }
-
-    /// Does what the protocol says until it wants a content, or is at its end.
-    async fn settle(&mut self) -> Step {
-        loop {
-            match self.lane.step() {
-                Step::Do(command) => {
-                    let answer = self.execute(&command).await;
-                    self.lane.answer(answer);
-                }
-                Step::Wait { attempt, why } => {
-                    assert!(attempt < 20, "still not answered after {attempt} attempts: {why}");
-                    tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
-                    self.lane.waited();
-                }
-                step => return step,
-            }
-        }
-    }
-
-    async fn base(&mut self) -> Base {
-        match self.settle().await {
-            Step::Compute(base) => base,
-            other => panic!("the protocol wanted no content, but: {other:?}"),
-        }
-    }
-
-    fn content(&self, base: &Base, groups: Vec<Group>, dead: Vec<DeadLetter>) -> Content {
-        let count = |main: bool| -> u64 {
-            let rows = groups.iter().filter(|g| (g.table == Table::Main) == main).flat_map(|g| &g.rows);
-            rows.map(|r| r.values[0].unwrap_or(0)).sum::<i128>() as u64
-        };
-        let (counted, late) = (count(true), count(false));
-        let mut account = Account { read: counted + late + dead.len() as u64, counted, late, ..Account::default() };
-        dead.iter().for_each(|d| account.reject(d.reason));
-        let to = base.tip.n + 1;
-        let batch = Batch {
-            to: Some(format!("{to}")),
-            done: false,
-            places: dead.iter().map(|d| format!("place {}", d.ordinal)).collect(),
-            effects: Effects { measures: 4, progress: progress(to as i64), account, groups, dead },
-            snapshot: Some(vec![to as u8; 3]),
-            written_ms: crate::clock::now_ms(),
-            pin: Pin {
-                policy: *self.layout.policy.digest(),
-                module: None,
-                replay: REPLAY_VERSION,
-                name: "contract".into(),
-                shape: self.layout.policy.shape(),
-            },
-        };
-        batch.check(Some(0)).expect("the suite's batches add up");
-        let mut contents = base.tip.contents(batch, &self.store.limits());
-        assert_eq!(contents.len(), 1, "the suite's batches are small");
-        contents.remove(0)
-    }
-
-    /// One batch, committed.
-    async fn commit(&mut self, groups: Vec<Group>, dead: Vec<DeadLetter>) {
-        let base = self.base().await;
-        let content = self.content(&base, groups, dead);
-        self.lane.offer(content);
-        self.base().await;
-    }
-
-    async fn rows(&self, query: RowQuery) -> Vec<super::StoredRow> {
-        self.store.rows(&self.layout, &query).await.expect("rows can be read")
-    }
-
-    /// Main rows as `(key, values)`.
-    async fn totals(&self) -> Vec<(String, Vec<Option<i128>>)> {
-        let rows = self.rows(RowQuery::default()).await;
-        rows.into_iter().map(|r| (String::from_utf8(r.row.key).expect("a key is text"), r.row.values)).collect()
-    }
-}
-
-fn progress(t: i64) -> Progress {
-    Progress { watermark: Some(EventTime::from_millis(t)), arrival: None, event: Some(EventTime::from_millis(t)) }
 }
 
 fn row(key: &str, values: [Option<i128>; 4]) -> Row {
@@ -172,8 +70,9 @@ fn group(table: Table, start: i64, rows: Vec<Row>) -> Group {
     Group { table, start: EventTime::from_millis(start), end: EventTime::from_millis(start + 10), rows }
 }
 
-fn main_rows(rows: Vec<Row>) -> Vec<Group> {
-    vec![group(Table::Main, 0, rows)]
+/// Main rows of the window from 0 to 10 ms; no group where there are none.
+pub fn main_rows(rows: Vec<Row>) -> Vec<Group> {
+    if rows.is_empty() { vec![] } else { vec![group(Table::Main, 0, rows)] }
 }
 
 async fn rows_add_up_exactly([store, other]: Hosts) {
@@ -265,11 +164,7 @@ async fn dead_letters_are_kept_once([store, _]: Hosts) {
         dead.iter().map(|d| (d.position.as_str(), d.reason, d.arrival.map(ArrivalTime::as_millis))).collect();
     assert_eq!(
         seen,
-        [
-            ("place 1", Reason::BadTime, Some(-5)),
-            ("place 7", Reason::ModuleTrap, None),
-            ("place 8", Reason::Malformed, None)
-        ]
+        [("a/1/1", Reason::BadTime, Some(-5)), ("a/1/7", Reason::ModuleTrap, None), ("a/2/8", Reason::Malformed, None)]
     );
     assert!(dead.iter().all(|d| d.raw == [0, 0xff, b'"', b'\n'] && d.length == 99 && d.lane == "a"));
     assert!(dead[0].detail.contains("`ts`"), "the detail names the field: {}", dead[0].detail);

@@ -4,7 +4,7 @@
 //! - It imports nothing and has no start function: nothing can happen before or beside a call of its exports.
 //! - One memory of its own, 32-bit and not shared.
 //! - Instructions of [`FEATURES`] alone, so that every runtime of the last years takes it.
-//! - Each function of [`EXPORTS`] under its name with its type, and an ABI version that can be read off the code.
+//! - Each function of [`FUNCTIONS`] under its name with its type, and an ABI version that can be read off the code.
 //! - Not above [`SIZE_BYTES_MAX`].
 //!
 //! All the faults of a module are reported at once. Further exports are allowed: a module may offer more than the ABI.
@@ -20,53 +20,13 @@ use wasmparser::{
 };
 
 use crate::digest::sha256_hex;
-
-/// The ABI that [`EXPORTS`] describes.
-pub const ABI_VERSION: i32 = 1;
+pub use plimsoll_abi::VERSION as ABI_VERSION;
+use plimsoll_abi::{FEATURES, FEATURES_IN_WORDS, FUNCTIONS, MEMORY};
 
 /// The largest module accepted, in bytes. A page has to fetch it before it shows anything.
 pub const SIZE_BYTES_MAX: usize = 400 * 1024;
 
-/// The functions of ABI 1 and their types, as `wasm/ABI.md` tells them; beside them a module exports its [`MEMORY`].
-pub const EXPORTS: &[(&str, &str)] = &[
-    ("plimsoll_abi_version", "() -> i32"),
-    ("plimsoll_alloc", "(i32) -> i32"),
-    ("plimsoll_free", "(i32, i32) -> i32"),
-    ("plimsoll_open", "(i32, i32) -> i32"),
-    ("plimsoll_restore", "(i32, i32, i32, i32) -> i32"),
-    ("plimsoll_input", "(i32, i32) -> i32"),
-    ("plimsoll_apply", "(i32, i32) -> i32"),
-    ("plimsoll_pending", "(i32) -> i32"),
-    ("plimsoll_flush", "(i32, i32) -> i32"),
-    ("plimsoll_snapshot", "(i32) -> i32"),
-    ("plimsoll_describe", "(i32) -> i32"),
-    ("plimsoll_output_ptr", "(i32) -> i32"),
-    ("plimsoll_output_len", "(i32) -> i32"),
-    ("plimsoll_error_ptr", "() -> i32"),
-    ("plimsoll_error_len", "() -> i32"),
-    ("plimsoll_panic_ptr", "() -> i32"),
-    ("plimsoll_close", "(i32) -> i32"),
-];
-
-/// The name under which a module exports its memory.
-pub const MEMORY: &str = "memory";
-
 const VERSION_EXPORT: &str = "plimsoll_abi_version";
-
-/// What a module may use beyond the first WebAssembly: what compilers emit by default and every runtime has.
-///
-/// Reference types are left out but for the longer spelling of a table's index in `call_indirect`, which linkers write
-/// to have room for a relocation. Bulk memory is there for `memory.copy` and `memory.fill`. Types with several results
-/// may be declared; no export has one.
-pub const FEATURES: WasmFeatures = WasmFeatures::MVP
-    .union(WasmFeatures::MUTABLE_GLOBAL)
-    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
-    .union(WasmFeatures::SIGN_EXTENSION)
-    .union(WasmFeatures::BULK_MEMORY)
-    .union(WasmFeatures::MULTI_VALUE)
-    .union(WasmFeatures::CALL_INDIRECT_OVERLONG);
-
-const FEATURES_IN_WORDS: &str = "bulk-memory, multi-value, mutable-globals, nontrapping-float-to-int, sign-extension on top of the first WebAssembly";
 
 /// What is worth telling about a module that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,10 +189,11 @@ impl Shape {
             [_] => {}
             memories => faults.push(format!("it has {} memories of its own; expected exactly one", memories.len())),
         }
-        for (name, expected) in [(MEMORY, MEMORY)].iter().chain(EXPORTS) {
-            match self.exports.get(*name) {
+        let functions = FUNCTIONS.iter().map(|(name, params)| (*name, written(*params)));
+        for (name, expected) in std::iter::once((MEMORY, MEMORY.to_owned())).chain(functions) {
+            match self.exports.get(name) {
                 None => faults.push(format!("it does not export `{name}`; expected {expected}")),
-                Some(found) if found != expected => {
+                Some(found) if *found != expected => {
                     faults.push(format!("its export `{name}` is {found}; expected {expected}"));
                 }
                 Some(_) => {}
@@ -262,7 +223,12 @@ fn first_few(names: &[String]) -> String {
     }
 }
 
-/// Writes a function's type as in [`EXPORTS`].
+/// The type of a function of the ABI, in words.
+fn written(params: usize) -> String {
+    format!("({}) -> i32", vec!["i32"; params].join(", "))
+}
+
+/// A function's type, in the same words.
 fn signature(ty: &SubType) -> String {
     let CompositeInnerType::Func(function) = &ty.composite_type.inner else {
         return "not a function".to_owned();

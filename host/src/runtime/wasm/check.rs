@@ -2,46 +2,15 @@
 //!
 //! Invariants
 //! - A module that passes imports nothing and starts nothing: all it can do is answer calls.
-//! - Its features are those of the list below, which every engine of the last years has. Threads and relaxed
-//!   SIMD would make results depend on the machine; the JVM's runtimes are slow at plain SIMD.
+//! - Its features and functions are those of `plimsoll_abi`, which the builder asks of its own too.
 //!
 //! Not here: whether its answers are right (`self_test`).
 
 use super::error::ModuleError;
 use super::settings::Settings;
+use plimsoll_abi::{FEATURES, FUNCTIONS, MEMORY};
 use wasmparser::types::EntityType;
-use wasmparser::{MemoryType, Parser, Payload, ValType, Validator, WasmFeatures};
-
-/// The features a module may use; the builder checks its own for the same. Of reference types only the longer spelling
-/// of a table's index in `call_indirect`, which linkers write.
-const FEATURES: WasmFeatures = WasmFeatures::MVP
-    .union(WasmFeatures::MUTABLE_GLOBAL)
-    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
-    .union(WasmFeatures::SIGN_EXTENSION)
-    .union(WasmFeatures::BULK_MEMORY)
-    .union(WasmFeatures::MULTI_VALUE)
-    .union(WasmFeatures::CALL_INDIRECT_OVERLONG);
-
-/// The functions of ABI 1 and how many `i32` each takes; each returns one.
-const FUNCTIONS: [(&str, usize); 17] = [
-    ("plimsoll_abi_version", 0),
-    ("plimsoll_alloc", 1),
-    ("plimsoll_free", 2),
-    ("plimsoll_open", 2),
-    ("plimsoll_restore", 4),
-    ("plimsoll_input", 2),
-    ("plimsoll_apply", 2),
-    ("plimsoll_pending", 1),
-    ("plimsoll_flush", 2),
-    ("plimsoll_snapshot", 1),
-    ("plimsoll_describe", 1),
-    ("plimsoll_output_ptr", 1),
-    ("plimsoll_output_len", 1),
-    ("plimsoll_error_ptr", 0),
-    ("plimsoll_error_len", 0),
-    ("plimsoll_panic_ptr", 0),
-    ("plimsoll_close", 1),
-];
+use wasmparser::{MemoryType, Parser, Payload, ValType, Validator};
 
 const PAGE: u64 = 65_536;
 
@@ -55,17 +24,17 @@ pub(super) fn check(wasm: &[u8], settings: &Settings) -> Result<(), ModuleError>
     let types = types.as_ref();
     let find =
         |name: &str| types.core_exports().into_iter().flatten().find_map(|(n, entity)| (n == name).then_some(entity));
-    match find("memory") {
+    match find(MEMORY) {
         Some(EntityType::Memory(_)) => {}
         other => {
             return Err(ModuleError::Export {
-                name: "memory",
+                name: MEMORY,
                 found: describe(other, |_| String::new()),
                 expected: "the module's memory".into(),
             });
         }
     }
-    for (name, params) in FUNCTIONS {
+    for &(name, params) in FUNCTIONS {
         let found = find(name);
         if let Some(EntityType::Func(id)) = found {
             let f = types[id].unwrap_func();
