@@ -21,10 +21,13 @@ pub mod decode;
 pub mod engine;
 pub mod json;
 pub mod lane;
+pub mod lanes;
 mod order;
 pub mod panes;
 pub mod policy;
 pub mod rows;
+#[cfg(feature = "text")]
+pub mod scenario;
 pub mod time;
 mod watermark;
 pub mod window;

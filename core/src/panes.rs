@@ -56,6 +56,8 @@ pub(crate) struct Panes {
     index: Index,
     watermark: EventTime,
     clock: i64,
+    /// While the watermark moves: where it came from.
+    passing: Option<EventTime>,
     given: Given,
     /// Windows that the bundle at hand touched.
     touched: Vec<u32>,
@@ -108,6 +110,7 @@ impl Panes {
             index: Index::default(),
             watermark: EventTime::MIN,
             clock: 0,
+            passing: None,
             given: Given { columns, kept, ..Given::default() },
             touched: Vec::new(),
             windows: Vec::new(),
@@ -149,9 +152,11 @@ impl Panes {
     pub(crate) fn advance(&mut self, w: EventTime, sink: &mut Sink<'_>) {
         if w > self.watermark {
             let before = core::mem::replace(&mut self.watermark, w);
+            self.passing = Some(before);
             if self.index.is_due(w) {
                 self.watermark_moved(before, sink);
             }
+            self.passing = None;
         }
     }
 
@@ -290,7 +295,6 @@ impl Panes {
             base: None,
             new: 0,
             stamp: None,
-            hold: false,
             said: None,
             owed: Vec::new(),
             event_timer: None,
@@ -323,7 +327,6 @@ impl Panes {
         let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
         self.shape.add(&mut open.fresh, e.time, e.values);
         open.new = open.new.saturating_add(1);
-        open.hold |= self.watermark < open.window.end;
         if e.time >= self.watermark {
             let stamp = open.stamp.unwrap_or(e.time);
             open.stamp = Some(match self.rules.timestamp {
@@ -403,7 +406,6 @@ impl Panes {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            whole.hold |= part.hold;
             whole.owed.extend(part.owed);
         }
         self.index.rename(first, hull);
@@ -516,7 +518,10 @@ impl Panes {
         let window = open.window;
         let timing = match open.said.map_or(Timing::Early, |said| said.timing) {
             Timing::Early if self.watermark < window.end => Timing::Early,
-            Timing::Early if open.hold => Timing::OnTime,
+            // A record of it came in time, or the window's end is just passing: nothing later was said yet.
+            Timing::Early if open.stamp.is_some() || self.passing.is_some_and(|from| from < window.end) => {
+                Timing::OnTime
+            }
             _ => Timing::Late,
         };
         let wanted = open.new > 0
@@ -533,7 +538,6 @@ impl Panes {
             settled: (timing != Timing::Early).then(|| settled.map_or(0, |i| i.saturating_add(1))),
         };
         open.said = Some(said);
-        open.hold &= timing == Timing::Early;
         let stamp = open.stamp.take().map(|stamp| match self.rules.timestamp {
             TimestampCombiner::EndOfWindow => window.last() + self.rules.timestamp_shift,
             _ => stamp + self.rules.timestamp_shift,

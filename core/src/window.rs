@@ -16,6 +16,7 @@
 //! (`watermark`, `engine`).
 
 mod calendar;
+pub mod merging;
 
 use crate::policy::{Touching, Windowing};
 use crate::time::{EventTime, TimeDelta};

@@ -269,8 +269,6 @@ struct Window {
     new: Vec<Rec>,
     /// Times of those that were not behind the watermark.
     timely: Vec<i64>,
-    /// Whether a pane on time is due: a record came before the watermark reached the end.
-    before_end: bool,
     said: Option<Pane>,
     /// Panes that are to be taken back.
     owed: Vec<Pane>,
@@ -287,6 +285,8 @@ struct Model<'a> {
     rules: &'a Rules,
     calendar: Vec<i64>,
     watermark: i64,
+    /// While it rises: where from.
+    passing: Option<i64>,
     clock: i64,
     times: Vec<i64>,
     arrivals: Vec<i64>,
@@ -308,6 +308,7 @@ impl<'a> Model<'a> {
             rules: spec.panes.as_ref().expect("policies with panes"),
             calendar: calendar(&spec.window),
             watermark: i64::MIN,
+            passing: None,
             clock: 0,
             times: Vec::new(),
             arrivals: Vec::new(),
@@ -490,7 +491,6 @@ impl<'a> Model<'a> {
                 shown: Vec::new(),
                 new: Vec::new(),
                 timely: Vec::new(),
-                before_end: false,
                 said: None,
                 owed: Vec::new(),
             },
@@ -504,14 +504,12 @@ impl<'a> Model<'a> {
                     shown: parts.iter().flat_map(|p| p.shown.clone()).collect(),
                     new: parts.iter().flat_map(|p| p.new.clone()).collect(),
                     timely: parts.iter().flat_map(|p| p.timely.clone()).collect(),
-                    before_end: parts.iter().any(|p| p.before_end),
                     said: parts.iter().find(|p| p.bounds == hull).and_then(|p| p.said.clone()),
                     owed: parts.iter().flat_map(|p| p.owed.clone()).collect(),
                 }
             }
         };
         window.new.push(r.clone());
-        window.before_end |= self.watermark < hull.1;
         if r.t >= self.watermark {
             window.timely.push(r.t);
         }
@@ -530,6 +528,7 @@ impl<'a> Model<'a> {
             return;
         }
         let before = self.watermark;
+        self.passing = Some(before);
         self.watermark = w;
         for (key, bounds) in self.in_order() {
             let at = self.open.iter().position(|o| o.key == key && o.bounds == bounds).expect("still open");
@@ -548,6 +547,7 @@ impl<'a> Model<'a> {
                 self.ask(at);
             }
         }
+        self.passing = None;
         let lateness = self.spec.late.allowed_lateness.as_millis();
         self.finished.retain(|(_, (_, end))| end.saturating_add(lateness) > w);
     }
@@ -594,7 +594,8 @@ impl<'a> Model<'a> {
         let only_early = w.said.as_ref().is_none_or(|said| said.timing == Timing::Early);
         let timing = match only_early {
             true if self.watermark < w.bounds.1 => Timing::Early,
-            true if w.before_end => Timing::OnTime,
+            // A record of it came in time, or the end passes at this very moment.
+            true if !w.timely.is_empty() || self.passing.is_some_and(|from| from < w.bounds.1) => Timing::OnTime,
             _ => Timing::Late,
         };
         let wanted = !w.new.is_empty()
@@ -609,8 +610,6 @@ impl<'a> Model<'a> {
             TimestampCombiner::EndOfWindow => w.timely.first().map(|_| w.bounds.1 - 1),
         };
         let timestamp = combined.map_or(w.bounds.1 - 1, |t| t.saturating_add(self.rules.timestamp_shift.as_millis()));
-        // What is on time is said once, also of a session that goes on under other bounds.
-        w.before_end &= timing == Timing::Early;
         let new = std::mem::take(&mut w.new);
         w.timely.clear();
         w.shown.extend(new.iter().cloned());

@@ -1,4 +1,4 @@
-//! The test vectors of ABI 1 (`wasm/vectors/abi1.json`): policies in canonical form, input frames, and the effects and
+//! The test vectors of ABI 1 (`wasm/vectors/abi1.json`): policies in canonical form, input frames, and the panes, effects and
 //! snapshots that must come out, byte for byte. Whoever writes a module or a host checks it against these.
 //!
 //! Released vectors stay as they are: a change here is a change of the ABI. New ones are written by
@@ -52,6 +52,9 @@ allowed_lateness = "10s"
 events = "count"
 "#;
 
+/// Canonical, as a host would hand it over: panes early, on time and late, that take back what they said.
+const PANES: &str = r#"{"v":1,"policy":"panes","input":{"format":"json","time":{"field":["t"],"unit":"ms","unit_check":false},"arrival":null,"key":[["k"]],"source":null},"window":{"session":{"gap":10,"touching":"separate"}},"watermark":{"strategy":"given","delay":0,"max_future":null,"future":"accept"},"late":{"by":"window","allowed_lateness":20,"to":"dead_letters"},"measures":[{"name":"events","op":"count","field":null},{"name":"total","op":"sum","field":["v"]}],"kept":[{"name":"all","what":{"list":{"most":2}},"field":["v"]},{"name":"latest","what":"last","field":["w"]}],"panes":{"trigger":{"after_watermark":{"early":{"after_any":{"triggers":[{"after_count":{"count":2}},{"after_processing_time":{"delay_ms":5}}]}},"late":{"after_count":{"count":1}}}},"accumulation":"retracting","timestamp":"earliest","timestamp_shift":0,"on_time":"always","closing":"if_non_empty","flush_on_expiry":true,"bundle":"record","open_max":100},"limits":{"record_bytes":1000,"key_bytes":100,"dead_letter_bytes":100}}"#;
+
 /// (kind, ordinal, arrival, payload)
 type FrameOf = (Kind, u64, Option<i64>, &'static str);
 
@@ -84,6 +87,22 @@ fn cases() -> Vec<(&'static str, &'static str, Vec<FrameOf>)> {
                 (Kind::Lines, 17, Some(T + 90_000), ""),
             ],
         ),
+        (
+            "panes: sessions that merge, early, on time and late, a retraction, a tick, records refused",
+            PANES,
+            vec![
+                (Kind::Tick, 1, Some(100), ""),
+                (Kind::Lines, 1, None, "{\"t\":1,\"k\":\"a\",\"v\":3,\"w\":\"x\"}\n{\"t\":15,\"k\":\"a\",\"v\":4}\n"),
+                (Kind::Tick, 3, Some(105), ""),
+                (Kind::Record, 3, None, "{\"t\":8,\"k\":\"a\",\"v\":-5,\"w\":true}"),
+                (Kind::Record, 4, None, "{\"t\":9,\"k\":\"b\",\"v\":null}"),
+                (Kind::Watermark, 5, Some(25), ""),
+                (Kind::Record, 5, None, "{\"t\":24,\"k\":\"a\",\"v\":9223372036854775807}"),
+                (Kind::Watermark, 6, Some(39), ""),
+                (Kind::Record, 6, None, "{\"t\":8,\"k\":\"b\",\"v\":1}"),
+                (Kind::Record, 7, None, "{\"t\":-9223372036854775808,\"k\":\"b\",\"v\":1}"),
+            ],
+        ),
     ]
 }
 
@@ -105,7 +124,10 @@ fn make() -> Value {
     let vectors: Vec<Value> = cases()
         .into_iter()
         .map(|(name, text, frames)| {
-            let policy = parse(text, Syntax::Toml).unwrap_or_else(|e| panic!("{e}"));
+            let policy = match Policy::from_canonical(text.as_bytes()) {
+                Ok(policy) => policy,
+                Err(_) => parse(text, Syntax::Toml).unwrap_or_else(|e| panic!("{e}")),
+            };
             let mut bytes = Vec::new();
             for (kind, ordinal, arrival, payload) in frames {
                 frame::push(&mut bytes, kind, ordinal, arrival.map(ArrivalTime::from_millis), payload.as_bytes());
@@ -114,9 +136,11 @@ fn make() -> Value {
             apply(&mut engine, &bytes);
             let (mut before, mut effects, mut after) = (Vec::new(), Vec::new(), Vec::new());
             engine.snapshot(&mut before);
+            let mut panes = Vec::new();
+            engine.panes(&mut panes);
             engine.flush(FlushMode::All, &mut effects);
             engine.snapshot(&mut after);
-            json!({
+            let mut vector = json!({
                 "name": name,
                 "policy": String::from_utf8_lossy(policy.canonical()),
                 "policy_sha256": hex(policy.digest()),
@@ -124,7 +148,11 @@ fn make() -> Value {
                 "snapshot_before_flush": hex(&before),
                 "effects": hex(&effects),
                 "snapshot": hex(&after),
-            })
+            });
+            if policy.spec().panes.is_some() {
+                vector["panes"] = json!(hex(&panes));
+            }
+            vector
         })
         .collect();
     json!({ "abi": 1, "about": "wasm/ABI.md; bytes in hexadecimal", "vectors": vectors })
@@ -157,7 +185,7 @@ fn released_snapshots_stay_readable() {
 fn the_documents_show_the_layouts_of_the_code() {
     let read = |p: &str| std::fs::read_to_string(format!("{}/../{p}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let abi = read("wasm/ABI.md");
-    for source in ["core/src/wire/frame.rs", "core/src/wire/effects.rs"] {
+    for source in ["core/src/wire/frame.rs", "core/src/wire/effects.rs", "core/src/wire/panes.rs"] {
         let code = read(source);
         let layout = code.split("//! ```text\n").nth(1).and_then(|s| s.split("//! ```").next()).expect("a layout");
         let layout: String =

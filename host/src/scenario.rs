@@ -1,185 +1,53 @@
-//! Scenarios: a policy, steps and the panes that must come out, as data. Users test their policies with them, and the
-//! engine is judged by them.
+//! Scenarios driven through the engines of this host: the module under wasmtime, or the native engine.
 //!
-//! ```text
-//! file -> format -> plan (a policy of this engine, or the reason why not) -> run (steps) -> judge (panes)
-//! ```
-//! Invariants
-//! - A scenario is skipped for one reason only: it wants something this engine does not offer, and the reason names it.
-//!   A scenario that is not written as the format says fails.
-//! - What is judged came out of an engine behind `runtime::Engines`: nothing here aggregates, and no window is closed
-//!   here.
-//! - Output that no step asserts or discards is a failure, also at the end of a scenario.
-//!
-//! Not here: the command (`cli`).
+//! Not here: what a scenario is and how it is judged (`plimsoll_core::scenario`), the command (`cli`).
 
-mod drive;
-mod format;
-mod judge;
-mod plan;
-mod run;
+use crate::runtime::{Engine, EngineError, Engines, Flush};
+use plimsoll_core::policy::Policy;
+use plimsoll_core::scenario::{self, Drive};
+use std::sync::Arc;
 
-use crate::runtime::Engines;
-use format::{Kind, MustFail, Scenario};
-use serde::Serialize;
-use serde_json::Value;
-use std::collections::BTreeSet;
-
-/// The value of a file's field `format`.
-pub const FORMAT: &str = "plimsoll-scenario/1";
-
-/// What became of the scenarios of one file, in the file's order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// One entry a scenario.
-    pub scenarios: Vec<Outcome>,
-}
-
-/// What became of one scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// The scenario's name.
-    pub name: String,
-    /// What became of it.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-}
-
-/// Whether a scenario held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// It held; a selftest failed as it must.
-    Passed,
-    /// It did not.
-    Failed {
-        /// Number of the step, the first is 1; `None` where the scenario as a whole is at fault.
-        step: Option<usize>,
-        /// What should have been.
-        expected: String,
-        /// What was.
-        got: String,
-    },
-    /// It wants what this engine does not offer.
-    Skipped {
-        /// What that is.
-        reason: String,
-    },
-}
-
-/// Why a file holds no scenarios.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// Not JSON, or not an object with a list of scenarios.
-    #[error("no scenario file: {0}; expected {{\"format\": \"{FORMAT}\", \"scenarios\": [...]}}")]
-    Form(#[from] serde_json::Error),
-    /// Another format, or another version of it.
-    #[error("the format is `{found}`, expected `{FORMAT}`")]
-    Format {
-        /// What the file says.
-        found: String,
-    },
-}
-
-impl Report {
-    /// How many passed, failed and were skipped.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        self.scenarios.iter().fold((0, 0, 0), |(p, f, s), o| match o.verdict {
-            Verdict::Passed => (p + 1, f, s),
-            Verdict::Failed { .. } => (p, f + 1, s),
-            Verdict::Skipped { .. } => (p, f, s + 1),
-        })
-    }
-}
+pub use plimsoll_core::scenario::{FORMAT, FileError, Options, Outcome, Report, Verdict};
 
 /// Runs the scenarios of a file, each on an engine of its own.
-pub fn run_file(text: &str, engines: &dyn Engines) -> Result<Report, FileError> {
-    let file: format::File = serde_json::from_str(text)?;
-    if file.format != FORMAT {
-        return Err(FileError::Format { found: file.format });
-    }
-    let mut names = BTreeSet::new();
-    let mut report = Report::default();
-    for (i, value) in file.scenarios.into_iter().enumerate() {
-        let name = value.get("name").and_then(Value::as_str).map_or_else(|| format!("#{}", i + 1), String::from);
-        let verdict = if names.insert(name.clone()) {
-            verdict(value, engines)
-        } else {
-            Failure::other(None, "a name of its own for each scenario of a file", &name).into()
-        };
-        report.scenarios.push(Outcome { name, verdict });
-    }
-    Ok(report)
+pub fn run_file(text: &str, engines: &dyn Engines, options: Options) -> Result<Report, FileError> {
+    scenario::run_file(text, &mut Driven { engines, engine: None }, options)
 }
 
-fn verdict(value: Value, engines: &dyn Engines) -> Verdict {
-    let scenario = match Scenario::read(value) {
-        Ok(s) => s,
-        Err(failure) => return failure.into(),
-    };
-    let outcome = match scenario.kind {
-        Kind::Panes | Kind::Selftest => run::panes(&scenario, engines),
-        Kind::Assign => run::assign(&scenario, engines),
-        Kind::Watermark => run::watermark(&scenario, engines),
-        Kind::Reject => run::reject(&scenario),
-        Kind::Merge => Err(Stop::Skip("windows that merge".into())),
-        Kind::Property => Err(Stop::Skip("properties of triggers".into())),
-    };
-    match (outcome, scenario.must_fail) {
-        (Err(Stop::Skip(reason)), _) => Verdict::Skipped { reason },
-        (Ok(()), None) => Verdict::Passed,
-        (Err(Stop::Fail(failure)), None) => failure.into(),
-        (Ok(()), Some(wanted)) => {
-            Failure::other(None, &format!("a failure: {}", wanted.name()), "everything held").into()
-        }
-        (Err(Stop::Fail(failure)), Some(wanted)) if failure.how == How::Output(wanted) => Verdict::Passed,
-        (Err(Stop::Fail(failure)), Some(wanted)) => {
-            let got = format!("another: expected {}, got {}", failure.expected, failure.got);
-            Failure::other(failure.step, &format!("a failure: {}", wanted.name()), &got).into()
-        }
+struct Driven<'e> {
+    engines: &'e dyn Engines,
+    engine: Option<Box<dyn Engine>>,
+}
+
+impl Driven<'_> {
+    fn with(&mut self, f: impl FnOnce(&mut dyn Engine) -> Result<(), EngineError>) -> Result<(), String> {
+        let engine = self.engine.as_deref_mut().ok_or("no engine is open")?;
+        f(engine).map_err(|e| e.to_string())
     }
 }
 
-/// Why a run ends early.
-enum Stop {
-    /// The engine does not offer this.
-    Skip(String),
-    /// The scenario does not hold.
-    Fail(Failure),
-}
-
-/// How a scenario fails; selftests ask for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// In its panes.
-    Output(MustFail),
-    /// In anything else.
-    Other,
-}
-
-struct Failure {
-    how: How,
-    step: Option<usize>,
-    expected: String,
-    got: String,
-}
-
-impl Failure {
-    /// In anything but its panes.
-    fn other(step: Option<usize>, expected: &str, got: &str) -> Self {
-        Self { how: How::Other, step, expected: expected.into(), got: got.into() }
+impl Drive for Driven<'_> {
+    fn open(&mut self, policy: &Policy, snapshot: Option<&[u8]>) -> Result<(), String> {
+        // The one before goes first: its instance's place is the next one's.
+        self.engine = None;
+        let engine = self.engines.open(&Arc::new(policy.clone()), snapshot).map_err(|e| e.to_string())?;
+        self.engine = Some(engine);
+        Ok(())
     }
-}
 
-impl From<Failure> for Verdict {
-    fn from(f: Failure) -> Self {
-        Self::Failed { step: f.step, expected: f.expected, got: f.got }
+    fn apply(&mut self, frames: &[u8]) -> Result<(), String> {
+        self.with(|engine| engine.apply(frames))
     }
-}
 
-impl From<Failure> for Stop {
-    fn from(f: Failure) -> Self {
-        Self::Fail(f)
+    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        self.with(|engine| engine.flush(Flush::Final, out))
+    }
+
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        self.with(|engine| engine.panes(out))
+    }
+
+    fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        self.with(|engine| engine.snapshot(out))
     }
 }

@@ -5,7 +5,8 @@
 import init, * as glue from "#bindings";
 import { compile } from "./engine.js";
 import { PlimsollError, textOf, type Diagnostic } from "./error.js";
-import type { Account, DeadRecord, PolicyInfo, Progress, Row, WindowTotal } from "./types.js";
+import type { Driven, ScenarioOutcome } from "./scenarios.js";
+import type { Account, DeadRecord, Pane, PolicyInfo, Progress, Row, WindowTotal } from "./types.js";
 
 /** A record set aside, as the bindings give it. */
 export type RawDeadRecord = Omit<DeadRecord, "position">;
@@ -15,10 +16,13 @@ export interface BindingsRows {
   readonly length: number;
   readonly lateLength: number;
   readonly deadLength: number;
+  readonly panesLength: number;
   add(effects: Uint8Array): void;
+  addPanes(block: Uint8Array): void;
   main(from: number, count: number): Row[];
   late(from: number, count: number): Row[];
   dead(from: number, count: number): RawDeadRecord[];
+  panes(from: number, count: number): Pane[];
   mainNdjson(): Uint8Array<ArrayBuffer>;
   lateNdjson(): Uint8Array<ArrayBuffer>;
   windows(measure: number): WindowTotal[];
@@ -36,6 +40,7 @@ export interface Bindings {
   explain(text: string, fileName: string): string;
   describe(text: string, fileName: string): PolicyInfo;
   rows(canonical: Uint8Array): BindingsRows;
+  runScenarios(text: string, driven: Driven, snapshotEverywhere: boolean): ScenarioOutcome[];
 }
 
 /** Compiles and starts the bindings. */
@@ -57,6 +62,9 @@ export async function startBindings(module: WebAssembly.Module): Promise<Binding
     explain: guarded((text: string, file: string) => glue.explainPolicy(text, file)),
     describe: guarded((text: string, file: string) => glue.describePolicy(text, file) as PolicyInfo),
     rows: guarded((canonical: Uint8Array) => new glue.Rows(canonical) as unknown as BindingsRows),
+    runScenarios: guarded((text: string, driven: Driven, everywhere: boolean) => {
+      return (glue.runScenarios(text, driven as unknown as glue.Driven, everywhere) as { scenarios: ScenarioOutcome[] }).scenarios;
+    }),
   };
 }
 

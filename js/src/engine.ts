@@ -29,7 +29,7 @@ export interface LoadedEngine {
 }
 
 const FUNCTIONS = [
-  "abi_version", "alloc", "free", "open", "input", "apply", "pending", "flush", "describe",
+  "abi_version", "alloc", "free", "open", "restore", "input", "apply", "pending", "flush", "panes", "snapshot", "describe",
   "output_ptr", "output_len", "error_ptr", "error_len", "panic_ptr", "close",
 ] as const;
 type Name = (typeof FUNCTIONS)[number];
@@ -114,16 +114,33 @@ export class Engine {
     return new TextDecoder().decode(this.#output(0));
   }
 
-  /** A fresh engine for a policy in its canonical form. */
-  open(canonical: Uint8Array): number {
-    const ptr = this.#call("alloc", canonical.length) >>> 0;
-    if (ptr === 0) throw new PlimsollError("input", "the engine has no memory for the policy; close other previews or the tab");
-    new Uint8Array(this.#memory.buffer, ptr, canonical.length).set(canonical);
-    const handle = this.#call("open", ptr, canonical.length);
+  /** An engine for a policy in its canonical form: a fresh one, or one that goes on from a snapshot. */
+  open(canonical: Uint8Array, snapshot?: Uint8Array): number {
+    const policy = this.#give(canonical, "the policy");
+    const state = snapshot && this.#give(snapshot, "the snapshot");
+    const handle = state ? this.#call("restore", ...policy, ...state) : this.#call("open", ...policy);
     const refusal = handle < 0 ? this.#error() : "";
-    this.#call("free", ptr, canonical.length);
-    if (handle <= 0) throw new PlimsollError("policy", `the engine refused the policy: ${refusal} (status ${-handle})`);
+    for (const buffer of state ? [policy, state] : [policy]) this.#call("free", ...buffer);
+    if (handle <= 0) {
+      throw new PlimsollError("policy", `the engine refused the ${state ? "snapshot or its " : ""}policy: ${refusal} (status ${-handle})`);
+    }
     return handle;
+  }
+
+  /** Puts bytes into a buffer of the engine's: its place and length. */
+  #give(bytes: Uint8Array, what: string): [number, number] {
+    const ptr = this.#call("alloc", bytes.length) >>> 0;
+    if (ptr === 0) throw new PlimsollError("input", `the engine has no memory for ${what}; close other previews or the tab`);
+    new Uint8Array(this.#memory.buffer, ptr, bytes.length).set(bytes);
+    return [ptr, bytes.length];
+  }
+
+  /** Feeds frames as they are (wasm/ABI.md). */
+  applyFrames(handle: number, frames: Uint8Array): void {
+    const at = this.#call("input", handle, frames.length);
+    if (at < 0) throw new PlimsollError("input", `the engine has no room for ${frames.length} bytes: ${this.#error()} (status ${-at})`);
+    new Uint8Array(this.#memory.buffer, at, frames.length).set(frames);
+    this.#ok(this.#call("apply", handle, frames.length), "apply");
   }
 
   /** Feeds one piece of whole lines. */
@@ -148,9 +165,24 @@ export class Engine {
     this.#ok(this.#call("apply", handle, length), "apply");
   }
 
-  /** Gives out everything pending. The bytes are a view that the next call takes away. */
-  flush(handle: number): Uint8Array {
-    this.#ok(this.#call("flush", handle, 0), "flush");
+  /**
+   * Gives out everything pending; or what can change no more; or everything, and the rows of windows that wait for triggers,
+   * which ends them. The bytes are a view that the next call takes away.
+   */
+  flush(handle: number, mode: "all" | "final" | "drain" = "all"): Uint8Array {
+    this.#ok(this.#call("flush", handle, ["all", "final", "drain"].indexOf(mode)), "flush");
+    return this.#output(handle);
+  }
+
+  /** The panes since the last call of this or of `flush`; a view like that of `flush`. */
+  panes(handle: number): Uint8Array {
+    this.#ok(this.#call("panes", handle), "panes");
+    return this.#output(handle);
+  }
+
+  /** The state; a view like that of `flush`. */
+  snapshot(handle: number): Uint8Array {
+    this.#ok(this.#call("snapshot", handle), "snapshot");
     return this.#output(handle);
   }
 

@@ -15,7 +15,7 @@ import { PlimsollError, textOf, type Diagnostic } from "./error.js";
 import { Lines, type Piece } from "./lines.js";
 import { runtime, type Runtime } from "./runtime.js";
 import { chunksOf, type Input, type ReadOptions } from "./stream.js";
-import type { Account, DeadRecord, PolicyInfo, Progress, Range, Row, WindowTotal } from "./types.js";
+import type { Account, DeadRecord, Pane, PolicyInfo, Progress, Range, Row, WindowTotal } from "./types.js";
 
 /** Effects are merged at least every so many bytes of input: the engine holds no more than these give. */
 const FLUSH_BYTES = 8 << 20;
@@ -100,7 +100,7 @@ export class Preview implements Disposable {
     if (this.#ended) return;
     this.#feed(this.#lines.end());
     this.#ended = true;
-    this.#flush();
+    this.#flush("drain");
   }
 
   /** Main rows, by window and key. Default: the first 100. */
@@ -117,6 +117,11 @@ export class Preview implements Disposable {
   deadLetters(range: Range = {}): DeadRecord[] {
     const dead = this.#part(range, (rows, from, count) => rows.dead(from, count));
     return dead.map((d) => ({ position: `${this.#name}:${BigInt(d.ordinal) + 1n}`, ...d }));
+  }
+
+  /** What triggers gave out, in that order. Default: the first 100. Windows still open at the end give rows, and no pane. */
+  panes(range: Range = {}): Pane[] {
+    return this.#part(range, (rows, from, count) => rows.panes(from, count));
   }
 
   /** Totals of the `measure`-th measure by window. */
@@ -180,9 +185,11 @@ export class Preview implements Disposable {
     });
   }
 
-  #flush(): void {
+  #flush(mode: "all" | "drain" = "all"): void {
     this.#guarded(() => {
-      this.#rows.add(this.#instance.flush(this.#handle));
+      // Panes first: a flush forgets them.
+      if (this.policy.panes) this.#rows.addPanes(this.#instance.panes(this.#handle));
+      this.#rows.add(this.#instance.flush(this.#handle, mode));
       this.#unflushed = 0;
       this.#dirty = false;
     });

@@ -14,7 +14,7 @@ export type Request = { id: number } & (
 );
 
 /** What can be asked of the preview in the worker. */
-export type Question = "rows" | "lateRows" | "deadLetters" | "windows" | "ndjson" | "lateNdjson" | "deadNdjson" | "counts" | "account" | "progress" | "lines";
+export type Question = "rows" | "lateRows" | "deadLetters" | "panes" | "windows" | "ndjson" | "lateNdjson" | "deadNdjson" | "counts" | "account" | "progress" | "lines";
 
 /** An answer, or word of how far a reading has come. */
 export type Reply = { id: number } & ({ value: unknown } | { error: WireError } | { read: number });

@@ -16,6 +16,36 @@ export interface Row {
   window_end: number;
 }
 
+/** What a pane says of itself. */
+export interface PaneInfo {
+  timing: "early" | "on_time" | "late";
+  /** Its number among the window's panes, from 0. */
+  index: Int;
+  /** Its number among those that are not early; -1 while early. */
+  nonspeculative_index: Int;
+  first: boolean;
+  final: boolean;
+  /** It takes back what an earlier pane said. */
+  retraction: boolean;
+  timestamp: Int;
+  /** The watermark when it came out; null while nothing was known. */
+  watermark: Int | null;
+}
+
+/** A scalar of a record. */
+export type Scalar = Int | string | boolean | null;
+
+/**
+ * What a trigger gave out: the key's fields, `window_start`, `window_end`, the measures, what is kept beside them (a scalar,
+ * a list, or `{ value, count }` each), and `pane`.
+ */
+export interface Pane {
+  [column: string]: Scalar | Scalar[] | { value: Scalar; count: Int }[] | PaneInfo;
+  window_start: Int;
+  window_end: Int;
+  pane: PaneInfo;
+}
+
 /** The main rows of one window together. */
 export interface WindowTotal {
   start: number;
@@ -78,6 +108,8 @@ export interface PolicyInfo {
   measures: { name: string; op: string }[];
   /** Where the arrival time stands in a record; null: the source says it, and a file does not. */
   arrivalField: string | null;
+  /** Whether a trigger gives out panes. */
+  panes: boolean;
 }
 
 /** Which part of a list. */

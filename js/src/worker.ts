@@ -12,7 +12,7 @@ import type { EngineInfo } from "./engine.js";
 import type { Preview, PreviewOptions } from "./preview.js";
 import { fromWire, type Question, type Reply, type Request } from "./protocol.js";
 import type { ReadOptions } from "./stream.js";
-import type { Account, DeadRecord, PolicyInfo, Progress, Range, Row, WindowTotal } from "./types.js";
+import type { Account, DeadRecord, Pane, PolicyInfo, Progress, Range, Row, WindowTotal } from "./types.js";
 
 export interface WorkerOptions extends PreviewOptions {
   /** Makes the worker, where the bundler does not find `plimsoll/worker-script` by itself. */
@@ -103,6 +103,10 @@ export class PreviewWorker implements AsyncDisposable {
 
   deadLetters(range?: Range): Promise<DeadRecord[]> {
     return this.#question("deadLetters", range);
+  }
+
+  panes(range?: Range): Promise<Pane[]> {
+    return this.#question("panes", range);
   }
 
   windows(measure?: number): Promise<WindowTotal[]> {

@@ -25,10 +25,10 @@ const section = (id, body) => [id, ...u(body.length), ...body];
 const list = (items) => [...u(items.length), ...items.flat()];
 
 const EXPORTS = [
-  "abi_version", "alloc", "free", "open", "input", "apply", "pending", "flush", "describe",
+  "abi_version", "alloc", "free", "open", "restore", "input", "apply", "pending", "flush", "panes", "snapshot", "describe",
   "output_ptr", "output_len", "error_ptr", "error_len", "panic_ptr", "close",
 ];
-const PARAMETERS = [0, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 0, 0, 0, 1];
+const PARAMETERS = [0, 1, 2, 2, 4, 2, 2, 1, 2, 1, 1, 1, 1, 1, 0, 0, 0, 1];
 const DESCRIPTION = '{"version":"9.9.9"}';
 const PANIC = "index out of bounds, said by hand";
 
@@ -36,13 +36,13 @@ const PANIC = "index out of bounds, said by hand";
 function module(bodies = {}, { imports = [], leave = [] } = {}) {
   const constant = (n) => [0x41, ...sleb(n)];
   const code = {
-    abi_version: constant(1), alloc: constant(4096), free: constant(0), open: constant(1), input: constant(8192),
-    apply: constant(0), pending: constant(0), flush: constant(0), describe: constant(0),
+    abi_version: constant(1), alloc: constant(4096), free: constant(0), open: constant(1), restore: constant(1), input: constant(8192),
+    apply: constant(0), pending: constant(0), flush: constant(0), panes: constant(0), snapshot: constant(0), describe: constant(0),
     output_ptr: constant(1024), output_len: constant(DESCRIPTION.length), error_ptr: constant(0), error_len: constant(0),
     panic_ptr: constant(2048), close: constant(0), ...bodies,
   };
   const kept = EXPORTS.filter((e) => !leave.includes(e));
-  const types = [0, 1, 2].map((n) => [0x60, ...list(Array.from({ length: n }, () => [0x7f])), 1, 0x7f]);
+  const types = [0, 1, 2, 3, 4].map((n) => [0x60, ...list(Array.from({ length: n }, () => [0x7f])), 1, 0x7f]);
   const panic = [...new Uint8Array(new Uint32Array([PANIC.length]).buffer), ...Buffer.from(PANIC)];
   const data = [[1024, [...Buffer.from(DESCRIPTION)]], [2048, panic]].map(([at, bytes]) => [0, ...constant(at), 0x0b, ...list(bytes.map((b) => [b]))]);
   return new Uint8Array([

@@ -198,3 +198,41 @@ test("a thousand previews leave the memory where it was", async () => {
   const after = await held();
   assert.ok(after - before < 8 << 20, `grew by ${after - before} bytes`);
 });
+
+test("panes come out as triggers say, and rows are those of a policy without", async () => {
+  const panes = `${POLICY}
+values = { list = { field = "v", most = 10 } }
+[trigger]
+when = { after_watermark = { early = { after_count = 2 } } }
+accumulation = "retracting"
+`;
+  const text = [[0, 1], [1, 2], [2, 9007199254740993n], [700_000, 5]]
+    .map(([s, v]) => `{"ts":${1_699_999_980_000 + s},"placement":"a","v":${v}}`)
+    .join("\n");
+  const run = async (policy) => {
+    const preview = await Preview.create(policy);
+    preview.pushNdjson(text);
+    preview.end();
+    return preview;
+  };
+  using preview = await run(panes.replace('by = "record"', 'by = "window"'));
+  using plain = await run(POLICY.replace('by = "record"', 'by = "window"'));
+  assert.equal(preview.policy.panes, true);
+  assert.equal(plain.policy.panes, false);
+  assert.deepEqual(plain.panes(), []);
+  assert.deepEqual(preview.rows().map((r) => [r.events, r.total]), plain.rows().map((r) => [r.events, r.total]));
+  const shown = preview.panes();
+  assert.deepEqual(shown.map((p) => [p.events, p.total, p.pane.timing, p.pane.retraction]), [
+    [2, 3, "early", false],
+    [3, 9007199254740996n, "on_time", false],
+    [2, 3, "early", true],
+  ]);
+  assert.deepEqual(shown[1].values, [1, 2, 9007199254740993n]);
+  assert.equal(shown[0].placement, "a");
+  assert.deepEqual([shown[0].window_start, shown[0].window_end], [1_699_999_980_000, 1_700_000_040_000]);
+  assert.deepEqual(
+    [shown[1].pane.index, shown[1].pane.nonspeculative_index, shown[0].pane.nonspeculative_index, shown[1].pane.first, shown[1].pane.final],
+    [1, 0, -1, false, true],
+  );
+  assert.deepEqual(preview.panes({ from: 1, count: 1 }), [shown[1]]);
+});

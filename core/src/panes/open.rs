@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - `base` is there exactly where something needs all that came so far: panes that accumulate, sessions' rows.
-//! - `hold` is set while a pane that is on time is still due: a record came before the watermark passed the window's end.
+//! - `stamp` is set while a record that came in time waits for its pane: that pane is on time, however late it comes.
 //! - `owed` are the panes that a retraction will take back; empty but under `Accumulation::Retracting`.
 //!
 //! Not here: which windows are open (`index`), when they are looked at (`panes`).
@@ -30,7 +30,6 @@ pub(super) struct Open {
     pub new: u64,
     /// Combined time of those of them that were not behind the watermark.
     pub stamp: Option<EventTime>,
-    pub hold: bool,
     /// What the last pane was, since the window took these bounds.
     pub said: Option<Said>,
     pub owed: Vec<Owed>,
@@ -47,7 +46,6 @@ impl Open {
         self.base = None;
         self.new = 0;
         self.stamp = None;
-        self.hold = false;
         self.said = None;
         self.owed = Vec::new();
     }

@@ -40,7 +40,6 @@ impl Panes {
             put_u64(out, open.new);
             put_option(out, open.base.as_ref(), |out, base| base.write(out));
             put_option(out, open.stamp, |out, stamp| put_i64(out, stamp.as_millis()));
-            out.push(open.hold.into());
             put_option(out, open.said, put_said);
             put_u64(out, open.owed.len() as u64);
             for owed in &open.owed {
@@ -106,7 +105,6 @@ impl Panes {
         let new = c.varint_u64()?;
         let base = take_option(c, |c| self.shape.read(c))?;
         let stamp = take_option(c, |c| Ok(EventTime::from_millis(c.varint_i64()?)))?;
-        let hold = take_flag(c)?;
         let said = take_option(c, take_said)?;
         let mut owed = Vec::new();
         for _ in 0..c.count(6)? {
@@ -121,7 +119,7 @@ impl Panes {
         if new == 0 && base.is_none() && said.is_none() {
             return Err(c.bad("an open window without contents"));
         }
-        Ok(Open { trigger, fresh, base, new, stamp, hold, said, owed, ..self.fresh(key, window) })
+        Ok(Open { trigger, fresh, base, new, stamp, said, owed, ..self.fresh(key, window) })
     }
 }
 

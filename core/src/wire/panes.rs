@@ -3,7 +3,7 @@
 //! ```text
 //! "PLP1"  u32 length of all  u32 CRC-32 of what follows
 //! u16 columns  u16 kept values
-//! varint elements refused by expired windows  varint elements refused by windows whose trigger has finished
+//! varint records refused by expired windows  varint records refused by windows whose trigger has finished
 //! varint panes, each:
 //!   varint key length, key   varint-signed start  varint-signed end
 //!   u8 flags: bits 0-1 timing (0 early, 1 on time, 2 late), 2 first, 3 final, 4 retraction

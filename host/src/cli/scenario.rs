@@ -3,7 +3,7 @@
 use super::check::hex;
 use super::common::EngineArgs;
 use super::{Exit, Outcome};
-use crate::scenario::{Report, Verdict, run_file};
+use crate::scenario::{Options, Report, Verdict, run_file};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -23,6 +23,9 @@ pub struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Saves, forgets the engine and restores between every two steps: it must not show.
+    #[arg(long)]
+    snapshot_everywhere: bool,
     /// One JSON object with every result.
     #[arg(long)]
     pub(super) json: bool,
@@ -34,13 +37,14 @@ pub struct Args {
 /// Runs the files; fails when a scenario does.
 pub async fn scenario(args: Args) -> Outcome {
     let engines = args.engine.load()?;
+    let options = Options::default().snapshots_everywhere(args.snapshot_everywhere);
     let mut reports = Vec::new();
     for file in &args.files {
         let name = file.display().to_string();
         let text = std::fs::read_to_string(file)
             .map_err(|e| Exit::Input.because(anyhow!("cannot read the scenarios {name}: {e}; expected a JSON file")))?;
         // Engines may wait for a module that does not end; the runtime's other tasks must not wait with them.
-        let report = tokio::task::block_in_place(|| run_file(&text, engines.as_ref()))
+        let report = tokio::task::block_in_place(|| run_file(&text, engines.as_ref(), options))
             .map_err(|e| Exit::Input.because(anyhow!("{name}: {e}")))?;
         if !args.json {
             print(&lines(&report, args.verbose))?;

@@ -462,6 +462,10 @@ impl Engine for TrappingEngine {
         self.inner.flush(mode, out)
     }
 
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        self.inner.panes(out)
+    }
+
     fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
         self.inner.snapshot(out)
     }

@@ -31,6 +31,8 @@ pub trait Engine: Send {
     fn pending(&mut self) -> Result<u64, EngineError>;
     /// Gives out effects (`plimsoll_core::wire::effects`) into `out`, which is cleared first.
     fn flush(&mut self, mode: Flush, out: &mut Vec<u8>) -> Result<(), EngineError>;
+    /// Gives out the panes (`plimsoll_core::wire::panes`) since the last call into `out`, which is cleared first.
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError>;
     /// The state as bytes, into `out`, which is cleared first.
     fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError>;
 }

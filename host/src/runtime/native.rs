@@ -69,6 +69,12 @@ impl Engine for NativeEngine {
         Ok(())
     }
 
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        out.clear();
+        self.engine.panes(out);
+        Ok(())
+    }
+
     fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
         out.clear();
         self.engine.snapshot(out);

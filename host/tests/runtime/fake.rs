@@ -37,6 +37,7 @@ impl Fake {
             ("plimsoll_apply", "(param i32 i32)", "(i32.const 0)".into()),
             ("plimsoll_pending", "(param i32)", "(i32.const 7)".into()),
             ("plimsoll_flush", "(param i32 i32)", set(&answer(2048, 4096), &answer(a.len(), b.len()))),
+            ("plimsoll_panes", "(param i32)", set("(i32.const 1024)", "(i32.const 2)")),
             ("plimsoll_snapshot", "(param i32)", set("(i32.const 1024)", "(i32.const 2)")),
             ("plimsoll_describe", "(param i32)", set("(i32.const 1024)", "(i32.const 2)")),
             ("plimsoll_output_ptr", "(param i32)", "(global.get $ptr)".into()),

@@ -3,7 +3,7 @@
 use crate::fake::{Fake, a_good_module_still_runs, policy, record, settings};
 use plimsoll::runtime::wasm::{ModuleError, Modules, Settings};
 use plimsoll::runtime::{Engine, EngineError, Engines, Flush};
-use plimsoll_core::wire::effects;
+use plimsoll_core::wire::{effects, panes};
 
 const LOOP: &str = "(loop $l (br $l))";
 
@@ -318,6 +318,29 @@ fn outputs_must_lie_within_memory_and_limits() {
     engine.flush(Flush::All, &mut bytes).unwrap();
     assert_eq!(bytes.len(), 25, "cleared first");
     effects::decode(&bytes).unwrap_err();
+}
+
+#[test]
+fn panes_are_taken_as_hostile() {
+    let out = |e: &mut dyn Engine| e.panes(&mut Vec::new());
+    for (name, answer, word) in [
+        ("plimsoll_output_ptr", "-1", "within its memory of 262144 bytes"),
+        ("plimsoll_output_len", "1048577", "at most 1048576"),
+        ("plimsoll_panes", "99", "answered with status 99"),
+    ] {
+        let f = Fake::good().when_hit(name, &format!("(return (i32.const {answer}))"));
+        let e = hit(&f, out);
+        assert!(matches!(&e, EngineError::Lie { detail } if detail.contains(word)), "{name} {answer}: {e}");
+    }
+    let e = hit(&Fake::good().when_hit("plimsoll_panes", "unreachable"), out);
+    assert!(matches!(e, EngineError::Trap { .. }), "{e}");
+    let e = hit(&Fake::good().when_hit("plimsoll_panes", LOOP), out);
+    assert!(matches!(e, EngineError::OutOfTime { .. }), "{e}");
+    let mut bytes = vec![1, 2, 3];
+    let mut engine = Fake::good().open().unwrap();
+    engine.panes(&mut bytes).unwrap();
+    assert_eq!(bytes, b"{}", "cleared first");
+    panes::decode(&bytes).unwrap_err();
 }
 
 #[test]

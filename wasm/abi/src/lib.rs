@@ -23,6 +23,7 @@ pub const FUNCTIONS: &[(&str, usize)] = &[
     ("plimsoll_apply", 2),
     ("plimsoll_pending", 1),
     ("plimsoll_flush", 2),
+    ("plimsoll_panes", 1),
     ("plimsoll_snapshot", 1),
     ("plimsoll_describe", 1),
     ("plimsoll_output_ptr", 1),

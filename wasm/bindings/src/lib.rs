@@ -1,4 +1,4 @@
-//! The JS face: policies checked, effects merged into rows. Each export takes its arguments apart, makes one call into
+//! The JS face: policies checked, effects merged into rows, scenarios judged. Each export takes its arguments apart, makes one call into
 //! the core and puts the answer together.
 //!
 //! Invariants
@@ -9,7 +9,9 @@
 //!
 //! Not here: loading, files, workers (`js/`); the engine (`wasm/module`).
 
+mod panes;
 mod rows;
+mod scenarios;
 mod value;
 
 use plimsoll_core::policy::text::{Diagnostics, Syntax, parse};
@@ -20,6 +22,7 @@ use value::to_js;
 use wasm_bindgen::prelude::*;
 
 pub use rows::Rows;
+pub use scenarios::{Driven, run_scenarios};
 
 /// What is wrong with a policy: `{ code, path, line, column, from, to, message, hint }` each, in order of place; empty if
 /// the policy is right. `fileName` decides between TOML and JSON, as does the text where there is none.
@@ -43,7 +46,7 @@ pub fn explain_policy(text: &str, file_name: &str) -> Result<String, JsError> {
     Ok(explain(&read(text, file_name)?))
 }
 
-/// What a policy's rows look like: `{ name, sha256, keys, measures: [{ name, op }], arrivalField }`.
+/// What a policy's rows look like: `{ name, sha256, keys, measures: [{ name, op }], arrivalField, panes }`.
 #[wasm_bindgen(js_name = describePolicy)]
 pub fn describe_policy(text: &str, file_name: &str) -> Result<JsValue, JsError> {
     let policy = read(text, file_name)?;
@@ -55,6 +58,7 @@ pub fn describe_policy(text: &str, file_name: &str) -> Result<JsValue, JsError> 
         keys: spec.input.key.iter().map(column).collect(),
         measures,
         arrival_field: spec.input.arrival.as_ref().map(|a| dotted(&a.field)),
+        panes: spec.panes.is_some(),
     }))
 }
 
@@ -66,6 +70,7 @@ struct Description<'a> {
     keys: Vec<&'a str>,
     measures: Vec<Measure<'a>>,
     arrival_field: Option<String>,
+    panes: bool,
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! Rows of a preview: the core's `Rows`, seen from JS.
 
+use crate::panes;
 use crate::value::{Exact, KeyPart, to_js};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
@@ -7,6 +8,7 @@ use plimsoll_core::rows::{self, Fate, column, day_text, key_parts};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{self, DeadLetter, Row};
+use plimsoll_core::wire::panes::{self as wire, Pane};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use wasm_bindgen::prelude::*;
 pub struct Rows {
     policy: Policy,
     rows: rows::Rows,
+    panes: Vec<Pane>,
 }
 
 #[wasm_bindgen]
@@ -25,12 +28,31 @@ impl Rows {
     #[wasm_bindgen(constructor)]
     pub fn new(canonical: &[u8]) -> Result<Self, JsError> {
         let policy = Policy::from_canonical(canonical)?;
-        Ok(Self { rows: rows::Rows::new(&policy), policy })
+        Ok(Self { rows: rows::Rows::new(&policy), policy, panes: Vec::new() })
     }
 
     /// Merges what a flush gave out, in the order of the flushes.
     pub fn add(&mut self, effects: &[u8]) -> Result<(), JsError> {
         Ok(self.rows.add(effects::decode(effects)?)?)
+    }
+
+    /// Takes a block of panes.
+    #[wasm_bindgen(js_name = addPanes)]
+    pub fn add_panes(&mut self, block: &[u8]) -> Result<(), JsError> {
+        self.panes.append(&mut wire::decode(block)?.panes);
+        Ok(())
+    }
+
+    /// How many panes there are.
+    #[wasm_bindgen(getter, js_name = panesLength)]
+    pub fn panes_length(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// Panes as objects, at most `count` from the `from`-th on, in the order in which they were given out.
+    pub fn panes(&self, from: usize, count: usize) -> JsValue {
+        let shown = self.panes.iter().skip(from).take(count);
+        to_js(&shown.map(|pane| panes::Object { policy: &self.policy, pane }).collect::<Vec<_>>())
     }
 
     /// How many main rows there are.

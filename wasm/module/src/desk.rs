@@ -160,6 +160,14 @@ impl Desk {
         Ok(())
     }
 
+    /// The panes given out since the last call, into the output.
+    pub(crate) fn panes(&mut self, handle: i32) -> Answer<()> {
+        let slot = self.slot(handle)?;
+        slot.output.clear();
+        slot.engine.panes(&mut slot.output);
+        Ok(())
+    }
+
     /// The state into the output.
     pub(crate) fn snapshot(&mut self, handle: i32) -> Answer<()> {
         let slot = self.slot(handle)?;

@@ -121,6 +121,11 @@ extern "C" fn plimsoll_flush(handle: i32, mode: i32) -> i32 {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn plimsoll_panes(handle: i32) -> i32 {
+    status(|d| d.panes(handle))
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn plimsoll_snapshot(handle: i32) -> i32 {
     status(|d| d.snapshot(handle))
 }
@@ -170,6 +175,7 @@ mod tests {
         assert_eq!(plimsoll_abi_version(), 1);
         assert_eq!(plimsoll_apply(1, 0), 1);
         assert_eq!(plimsoll_pending(-7), -1);
+        assert_eq!(plimsoll_panes(1), 1);
         assert_eq!(plimsoll_input(0, 10), -1);
         assert_eq!(plimsoll_close(1), 1);
         assert_eq!(plimsoll_open(0, 0), -6, "no such buffer was given out");

@@ -34,6 +34,7 @@ struct Abi {
     apply: Call<(i32, i32)>,
     pending: Call<i32>,
     flush: Call<(i32, i32)>,
+    panes: Call<i32>,
     snapshot: Call<i32>,
     output_ptr: Call<i32>,
     output_len: Call<i32>,
@@ -65,6 +66,7 @@ impl Live {
             apply: function(&mut store, &instance, "plimsoll_apply"),
             pending: function(&mut store, &instance, "plimsoll_pending"),
             flush: function(&mut store, &instance, "plimsoll_flush"),
+            panes: function(&mut store, &instance, "plimsoll_panes"),
             snapshot: function(&mut store, &instance, "plimsoll_snapshot"),
             output_ptr: function(&mut store, &instance, "plimsoll_output_ptr"),
             output_len: function(&mut store, &instance, "plimsoll_output_len"),
@@ -137,6 +139,12 @@ impl Live {
         };
         let status = self.call(|a| &a.flush, (self.handle, mode))?;
         self.done("plimsoll_flush", status)?;
+        self.take_output(self.handle, out)
+    }
+
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        let status = self.call(|a| &a.panes, self.handle)?;
+        self.done("plimsoll_panes", status)?;
         self.take_output(self.handle, out)
     }
 
@@ -318,6 +326,10 @@ impl Engine for WasmEngine {
 
     fn flush(&mut self, mode: Flush, out: &mut Vec<u8>) -> Result<(), EngineError> {
         self.with(|live| live.flush(mode, out))
+    }
+
+    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        self.with(|live| live.panes(out))
     }
 
     fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), EngineError> {

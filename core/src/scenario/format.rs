@@ -8,10 +8,15 @@
 //! Not here: which of it this engine offers (`plan`).
 
 use super::Failure;
+use crate::time::EventTime;
+use crate::window::Window;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
-use std::fmt;
+use serde_json::{Map, Value, json};
 
 /// A file; fields beside these are the writer's own.
 #[derive(Deserialize)]
@@ -61,14 +66,37 @@ impl MustFail {
     }
 }
 
-/// A time in milliseconds, the end of time, or the time before the beginning.
+/// A time in milliseconds, the end of time, or the time before the beginning; beyond 64 bits one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Time {
-    Beginning,
-    At(i64),
-    End,
-    /// Beyond 64 bits.
-    Beyond,
+pub(super) struct Time(pub i64);
+
+impl Time {
+    /// Before the beginning.
+    pub const BEGINNING: Self = Self(i64::MIN);
+    /// The end of time.
+    pub const END: Self = Self(i64::MAX);
+
+    /// As a scenario writes it.
+    pub fn written(self) -> Value {
+        match self {
+            Self::BEGINNING => json!("-inf"),
+            Self::END => json!("inf"),
+            Self(ms) => json!(ms),
+        }
+    }
+}
+
+/// A window as a scenario writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written(pub Window);
+
+impl Written {
+    pub fn value(self) -> Value {
+        if self.0 == Window::GLOBAL {
+            return json!("global");
+        }
+        json!([self.0.start.as_millis(), self.0.end.as_millis()])
+    }
 }
 
 /// A step of `panes` and `selftest`.
@@ -87,15 +115,14 @@ pub(super) enum Step {
 }
 
 /// One element of a bundle. Sessions alone heed its own gap.
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Element {
     pub t: Time,
     #[serde(default)]
     pub v: Value,
     pub key: Option<Key>,
-    #[serde(rename = "gap_ms")]
-    _gap_ms: Option<i64>,
+    pub gap_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Deserialize)]
@@ -115,12 +142,14 @@ pub(super) struct Drops {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
-    pub closed: Option<Vec<Value>>,
-    pub open: Option<Vec<Value>>,
     #[serde(default)]
-    pub present: Vec<Value>,
+    pub closed: Vec<Written>,
     #[serde(default)]
-    pub absent: Vec<Value>,
+    pub open: Vec<Written>,
+    #[serde(default)]
+    pub present: Vec<Written>,
+    #[serde(default)]
+    pub absent: Vec<Written>,
     /// The source does not check it either.
     #[serde(default)]
     pub advisory: bool,
@@ -131,7 +160,22 @@ pub(super) struct State {
 #[serde(deny_unknown_fields)]
 pub(super) struct Assign {
     pub assign: Time,
-    pub windows: Vec<Value>,
+    pub windows: Vec<Written>,
+}
+
+/// A step of `merge`: one of these, `result` and `merged` beside theirs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Merge {
+    pub merge_all: Option<Vec<Written>>,
+    pub add_window: Option<Written>,
+    #[serde(default)]
+    pub result: Value,
+    pub merged: Option<bool>,
+    pub retire_window: Option<Written>,
+    pub windows: Option<Vec<Written>>,
+    #[serde(default, rename = "snapshot")]
+    _snapshot: bool,
 }
 
 /// A step of `watermark` with bounded disorder.
@@ -143,11 +187,68 @@ pub(super) enum Claim {
     Snapshot(bool),
 }
 
+/// A step of `watermark` with an idle time-out: one of these, `expect_idle` beside `poll`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Idling {
+    pub clock: Option<Time>,
+    #[serde(default)]
+    pub poll: bool,
+    pub expect_idle: Option<bool>,
+    #[serde(default)]
+    pub activity: bool,
+    #[serde(default, rename = "snapshot")]
+    _snapshot: bool,
+}
+
+/// A step of `watermark` over several inputs: one of these, `watermark` or `status` beside `from`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Combining {
+    pub from: Option<u32>,
+    pub watermark: Option<Time>,
+    pub status: Option<Status>,
+    pub add: Option<u32>,
+    pub remove: Option<u32>,
+    pub expect_combined: Option<Vec<Said>>,
+    pub expect_now: Option<Map<String, Value>>,
+    #[serde(default, rename = "snapshot")]
+    _snapshot: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    Active,
+    Idle,
+}
+
+/// What came of a combination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Watermark(Time),
+    Status(Status),
+}
+
 /// A step of `reject`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reject {
     pub expect_rejected: bool,
+}
+
+/// A step of `property`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Property {
+    pub expect_property: Properties,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Properties {
+    pub may_lose_data: bool,
 }
 
 /// What a pane may be asserted to be.
@@ -233,23 +334,44 @@ impl<'de> Deserialize<'de> for Time {
                 f.write_str("a time in whole milliseconds, \"inf\" or \"-inf\"")
             }
             fn visit_i64<E>(self, ms: i64) -> Result<Time, E> {
-                Ok(Time::At(ms))
+                Ok(Time(ms))
             }
             fn visit_u64<E>(self, ms: u64) -> Result<Time, E> {
-                Ok(i64::try_from(ms).map_or(Time::Beyond, Time::At))
+                Ok(i64::try_from(ms).map_or(Time::END, Time))
             }
             fn visit_f64<E: Error>(self, ms: f64) -> Result<Time, E> {
                 // JSON integers beyond 64 bits come as these.
-                if ms.abs() >= 9e18 { Ok(Time::Beyond) } else { Err(E::custom(format!("{ms} is no whole number"))) }
+                match ms {
+                    _ if ms >= 9e18 => Ok(Time::END),
+                    _ if ms <= -9e18 => Ok(Time::BEGINNING),
+                    _ => Err(E::custom(format!("{ms} is no whole number"))),
+                }
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
                 match text {
-                    "inf" => Ok(Time::End),
-                    "-inf" => Ok(Time::Beginning),
+                    "inf" => Ok(Time::END),
+                    "-inf" => Ok(Time::BEGINNING),
                     other => Err(E::custom(format!("`{other}` is no time"))),
                 }
             }
         }
         d.deserialize_any(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Bounds(Time, Time),
+            Name(String),
+        }
+        let time = |t: Time| EventTime::from_millis(t.0);
+        match Form::deserialize(d) {
+            Ok(Form::Bounds(start, end)) => Ok(Self(Window { start: time(start), end: time(end) })),
+            Ok(Form::Name(name)) if name == "global" => Ok(Self(Window::GLOBAL)),
+            _ => Err(D::Error::custom("a window is [start, end) or \"global\"")),
+        }
     }
 }
