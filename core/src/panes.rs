@@ -516,15 +516,20 @@ impl Panes {
     fn speak(&mut self, slot: u32, last: bool, sink: &mut Sink<'_>) {
         let open = self.index.get_mut(slot);
         let window = open.window;
+        // Whether the watermark is just coming by, from before the window's end.
+        let passing = self.passing.is_some_and(|from| from < window.end);
         let timing = match open.said.map_or(Timing::Early, |said| said.timing) {
             Timing::Early if self.watermark < window.end => Timing::Early,
             // A record of it came in time, or the window's end is just passing: nothing later was said yet.
-            Timing::Early if open.stamp.is_some() || self.passing.is_some_and(|from| from < window.end) => {
-                Timing::OnTime
-            }
+            Timing::Early if open.stamp.is_some() || passing => Timing::OnTime,
             _ => Timing::Late,
         };
+        let all_again = self.program.repeats()
+            && passing
+            && self.rules.accumulation != Accumulation::Discarding
+            && open.base.is_some();
         let wanted = open.new > 0
+            || all_again
             || (timing == Timing::OnTime && self.rules.on_time == Emission::Always)
             || (last && self.rules.closing == Emission::Always);
         if !wanted {

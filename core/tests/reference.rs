@@ -598,7 +598,12 @@ impl<'a> Model<'a> {
             true if !w.timely.is_empty() || self.passing.is_some_and(|from| from < w.bounds.1) => Timing::OnTime,
             _ => Timing::Late,
         };
+        let all_again = matches!(self.rules.trigger, plimsoll_core::policy::Trigger::EveryEventTime { .. })
+            && self.passing.is_some_and(|from| from < w.bounds.1)
+            && self.rules.accumulation != Accumulation::Discarding
+            && !w.shown.is_empty();
         let wanted = !w.new.is_empty()
+            || all_again
             || (timing == Timing::OnTime && self.rules.on_time == Emission::Always)
             || (last && self.rules.closing == Emission::Always);
         if !wanted {

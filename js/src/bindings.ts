@@ -63,7 +63,7 @@ export async function startBindings(module: WebAssembly.Module): Promise<Binding
     describe: guarded((text: string, file: string) => glue.describePolicy(text, file) as PolicyInfo),
     rows: guarded((canonical: Uint8Array) => new glue.Rows(canonical) as unknown as BindingsRows),
     runScenarios: guarded((text: string, driven: Driven, everywhere: boolean) => {
-      return (glue.runScenarios(text, driven as unknown as glue.Driven, everywhere) as { scenarios: ScenarioOutcome[] }).scenarios;
+      return (glue.runScenarios(text, driven, everywhere) as { scenarios: ScenarioOutcome[] }).scenarios;
     }),
   };
 }

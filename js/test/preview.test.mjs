@@ -215,8 +215,8 @@ accumulation = "retracting"
     preview.end();
     return preview;
   };
-  using preview = await run(panes.replace('by = "record"', 'by = "window"'));
-  using plain = await run(POLICY.replace('by = "record"', 'by = "window"'));
+  const preview = await run(panes.replace('by = "record"', 'by = "window"'));
+  const plain = await run(POLICY.replace('by = "record"', 'by = "window"'));
   assert.equal(preview.policy.panes, true);
   assert.equal(plain.policy.panes, false);
   assert.deepEqual(plain.panes(), []);
@@ -235,4 +235,6 @@ accumulation = "retracting"
     [1, 0, -1, false, true],
   );
   assert.deepEqual(preview.panes({ from: 1, count: 1 }), [shown[1]]);
+  preview.dispose();
+  plain.dispose();
 });

@@ -153,6 +153,11 @@ impl Program {
         self.nodes[at].to = self.nodes.len();
     }
 
+    /// Whether it says again what was said before, at every period, though nothing is new.
+    pub(crate) fn repeats(&self) -> bool {
+        self.nodes.first().is_some_and(|root| matches!(root.kind, Kind::EventPeriod(_)))
+    }
+
     /// Whether records may give it something to wait for beside the window's end.
     pub(crate) fn waits(&self) -> bool {
         self.nodes.iter().any(|n| matches!(n.kind, Kind::Delay { .. } | Kind::EventPeriod(_)))

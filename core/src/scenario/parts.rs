@@ -68,11 +68,11 @@ fn merge_step(n: usize, step: &Merge, touching: Touching, set: &mut SessionSet) 
             return Err(Failure::other(Some(n), &other(expected), &other(got)).into());
         }
     }
-    if let Some(window) = &step.retire_window {
-        if !set.retire(&window.0) {
-            let expected = format!("a session {} to retire", window.value());
-            return Err(Failure::other(Some(n), &expected, &list(set.windows())).into());
-        }
+    if let Some(window) = &step.retire_window
+        && !set.retire(&window.0)
+    {
+        let expected = format!("a session {} to retire", window.value());
+        return Err(Failure::other(Some(n), &expected, &list(set.windows())).into());
     }
     match &step.windows {
         Some(expected) => same_windows(n, expected, set.windows()),
