@@ -75,32 +75,30 @@ fn one_by_one(chunk: Chunk) -> Chunk {
 
 /// A position with as many digits as Kinesis writes. Counted up as text, since formatting each number would take longer
 /// than the engine does.
-struct SequenceNumber([u8; SEQUENCE_DIGITS]);
+struct SequenceNumber(String);
 
 const SEQUENCE_DIGITS: usize = 56;
 
 impl SequenceNumber {
-    fn at(mut n: u64) -> Self {
-        let mut digits = *b"49590338271490256608559692538361571000000000000000000000";
-        for digit in digits.iter_mut().rev().take(20) {
-            *digit = b'0' + (n % 10) as u8;
-            n /= 10;
-        }
-        Self(digits)
+    fn at(n: u64) -> Self {
+        let text = format!("495903382714902566085596925383615710{n:020}");
+        assert!(text.len() == SEQUENCE_DIGITS, "{text}");
+        Self(text)
     }
 
     fn step(&mut self) {
-        for digit in self.0.iter_mut().rev() {
-            if *digit < b'9' {
-                *digit += 1;
-                return;
-            }
-            *digit = b'0';
+        let mut nines = 0;
+        while self.0.ends_with('9') {
+            self.0.pop();
+            nines += 1;
         }
+        let digit = self.0.pop().expect("a number whose first digits are no nines");
+        self.0.push(char::from(digit as u8 + 1));
+        (0..nines).for_each(|_| self.0.push('0'));
     }
 
     fn text(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("digits")
+        &self.0
     }
 }
 
