@@ -15,7 +15,9 @@ use crate::source::{LaneInfo, Next, Position, Source, SourceError};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{Rows, RowsError};
+use plimsoll_core::wire::WireError;
 use plimsoll_core::wire::effects::{self, DeadLetter, Effects, Progress};
+use plimsoll_core::wire::panes::{self as wire_panes, Pane};
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -47,6 +49,12 @@ pub enum PreviewError {
 pub trait Watch {
     /// So many bytes of the source, as stored, are done.
     fn read(&mut self, _bytes: u64) {}
+    /// Whether `panes` is asked for: what triggers gave out, and when.
+    fn wants_panes(&self) -> bool {
+        false
+    }
+    /// Triggers gave out these, in this order, on one lane.
+    fn panes(&mut self, _panes: &[Pane]) {}
     /// A record was set aside.
     fn dead(&mut self, _letter: &DeadLetter, _place: Option<&Position>, _why: &str) {}
 }
@@ -69,6 +77,7 @@ pub struct Summary {
 struct Piece {
     lane: usize,
     effects: Effects,
+    panes: Vec<Pane>,
     places: Vec<Option<Position>>,
     source_bytes: u64,
 }
@@ -86,12 +95,13 @@ pub async fn preview(
 ) -> Result<Summary, PreviewError> {
     let lanes = source.lanes().await?;
     let mut rows = Rows::with_lanes(&policy, lanes.len().max(1));
+    let wants_panes = watch.wants_panes();
     let (send, mut receive) = mpsc::channel::<Result<Piece, PreviewError>>(EFFECTS_WAITING_MAX);
     for (lane, info) in lanes.into_iter().enumerate() {
         let (source, engines, policy, send) =
             (Arc::clone(&source), Arc::clone(&engines), Arc::clone(&policy), send.clone());
         tokio::spawn(async move {
-            if let Err(e) = one_lane(lane, &info, &*source, &*engines, &policy, &send).await {
+            if let Err(e) = one_lane(lane, &info, &*source, &*engines, &policy, wants_panes, &send).await {
                 // If nobody listens any more, somebody else's error came first.
                 let _ = send.send(Err(e)).await;
             }
@@ -101,8 +111,9 @@ pub async fn preview(
     let mut text = Vec::new();
     let mut written = 0;
     while let Some(piece) = receive.recv().await {
-        let Piece { lane, effects, places, source_bytes } = piece?;
+        let Piece { lane, effects, panes, places, source_bytes } = piece?;
         watch.read(source_bytes);
+        watch.panes(&panes);
         rows.add_lane(lane, effects)?;
         for (letter, place) in rows.take_dead().iter().zip(&places) {
             watch.dead(letter, place.as_ref(), &rows.explain(letter));
@@ -138,6 +149,7 @@ async fn one_lane(
     source: &dyn Source,
     engines: &dyn Engines,
     policy: &Arc<Policy>,
+    wants_panes: bool,
     send: &mpsc::Sender<Result<Piece, PreviewError>>,
 ) -> Result<(), PreviewError> {
     let mut reader = source.open(info, None).await?;
@@ -150,16 +162,23 @@ async fn one_lane(
             Next::End => None,
         };
         let mode = if chunk.is_some() { Flush::Final } else { Flush::Drain };
-        let effects = tokio::task::block_in_place(|| {
+        let (effects, panes) = tokio::task::block_in_place(|| {
+            let lie = |e: WireError| EngineError::Lie { detail: e.to_string() };
             if let Some(chunk) = &chunk {
                 engine.apply(&chunk.frames)?;
             }
+            let mut panes = Vec::new();
+            if wants_panes {
+                // A flush forgets them.
+                engine.panes(&mut bytes)?;
+                panes = wire_panes::decode(&bytes).map_err(lie)?.panes;
+            }
             engine.flush(mode, &mut bytes)?;
-            effects::decode(&bytes).map_err(|e| EngineError::Lie { detail: e.to_string() })
+            Ok::<_, EngineError>((effects::decode(&bytes).map_err(lie)?, panes))
         })?;
         let places = effects.dead.iter().map(|d| chunk.as_ref().and_then(|c| c.places.find(d.ordinal))).collect();
         let source_bytes = chunk.as_ref().map_or(0, |c| c.source_bytes);
-        if send.send(Ok(Piece { lane, effects, places, source_bytes })).await.is_err() || chunk.is_none() {
+        if send.send(Ok(Piece { lane, effects, panes, places, source_bytes })).await.is_err() || chunk.is_none() {
             return Ok(());
         }
     }

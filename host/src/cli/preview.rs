@@ -10,7 +10,10 @@ use crate::source::stdin::Pipe;
 use crate::source::{Position, Source};
 use anyhow::anyhow;
 use indicatif::ProgressBar;
+use plimsoll_core::policy::Policy;
+use plimsoll_core::rows::write_pane;
 use plimsoll_core::wire::effects::DeadLetter;
+use plimsoll_core::wire::panes::Pane;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -40,6 +43,9 @@ pub struct Args {
     /// Write the records that were set aside there, as `rows --dead-letters` does: an object a line.
     #[arg(long, value_name = "FILE")]
     dead_out: Option<PathBuf>,
+    /// Write the panes there that triggers gave out, in their order: what was said, and when.
+    #[arg(long, value_name = "FILE")]
+    panes_out: Option<PathBuf>,
     /// Each file is a lane of its own (shards), instead of all files one lane in name order (rotated logs).
     #[arg(long)]
     lane_per_file: bool,
@@ -71,6 +77,8 @@ pub async fn preview(args: Args) -> Outcome {
     };
     let mut seen = Seen {
         bar: size.and_then(progress::bytes),
+        policy: Arc::clone(&policy),
+        panes: args.panes_out.as_ref().map(create).transpose()?,
         dead: args.dead_out.as_ref().map(create).transpose()?,
         shown: 0,
         failed: None,
@@ -110,6 +118,8 @@ fn create(file: &PathBuf) -> Result<BufWriter<File>, Failure> {
 
 struct Seen {
     bar: Option<ProgressBar>,
+    policy: Arc<Policy>,
+    panes: Option<BufWriter<File>>,
     dead: Option<BufWriter<File>>,
     shown: u64,
     failed: Option<io::Error>,
@@ -117,10 +127,10 @@ struct Seen {
 
 impl Seen {
     fn finish(self) -> Outcome {
-        let flushed = self.dead.map_or(Ok(()), |mut f| f.flush());
+        let flushed = [self.dead, self.panes].into_iter().flatten().try_for_each(|mut f| f.flush());
         match self.failed.map_or(flushed, Err) {
             Ok(()) => Ok(()),
-            Err(e) => Err(Exit::Run.because(anyhow!("cannot write the dead letters: {e}"))),
+            Err(e) => Err(Exit::Run.because(anyhow!("cannot write the dead letters or panes: {e}"))),
         }
     }
 }
@@ -129,6 +139,19 @@ impl Watch for Seen {
     fn read(&mut self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
+        }
+    }
+
+    fn wants_panes(&self) -> bool {
+        self.panes.is_some()
+    }
+
+    fn panes(&mut self, panes: &[Pane]) {
+        let Some(file) = &mut self.panes else { return };
+        let mut text = Vec::new();
+        panes.iter().for_each(|pane| write_pane(&self.policy, pane, &mut text));
+        if let Err(e) = file.write_all(&text) {
+            self.failed = Some(e);
         }
     }
 
