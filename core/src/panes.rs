@@ -208,7 +208,7 @@ impl Panes {
 
     /// One record, which is a bundle of its own.
     pub(crate) fn element(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
-        let fate = if self.touching.is_some() { self.into_session(e, sink) } else { self.into_windows(e, sink) };
+        let fate = if self.touching.is_some() { self.enter_session(e, sink) } else { self.enter_windows(e, sink) };
         self.bundle_ends(sink);
         fate
     }
@@ -217,9 +217,9 @@ impl Panes {
     /// bundle by then.
     pub(crate) fn bundle(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<(Fate, usize)> {
         let fates = if self.touching.is_some() {
-            self.into_sessions(elements, sink)
+            self.enter_sessions(elements, sink)
         } else {
-            elements.iter().map(|e| (self.into_windows(e, sink), sink.refused.len())).collect()
+            elements.iter().map(|e| (self.enter_windows(e, sink), sink.refused.len())).collect()
         };
         self.bundle_ends(sink);
         fates
@@ -236,7 +236,7 @@ impl Panes {
         self.touched = touched;
     }
 
-    fn into_windows(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
+    fn enter_windows(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
         let mut windows = core::mem::take(&mut self.windows);
         window::assign(&self.windowing, e.time, &mut windows);
         let mut fate = if windows.is_empty() { Fate::Nowhere } else { Fate::Refused };
@@ -346,7 +346,7 @@ impl Panes {
         Window { start: e.time, end: e.time + e.gap.unwrap_or(*gap) }
     }
 
-    fn into_session(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
+    fn enter_session(&mut self, e: &Element<'_>, sink: &mut Sink<'_>) -> Fate {
         let own = self.interval(e);
         let (hull, mut parts) = self.joined(e.key, own);
         let fate = match self.session(e.key, hull, &mut parts, sink) {
@@ -418,7 +418,7 @@ impl Panes {
     }
 
     /// A bundle of sessions: all bounds are merged before any record enters.
-    fn into_sessions(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<(Fate, usize)> {
+    fn enter_sessions(&mut self, elements: &[Element<'_>], sink: &mut Sink<'_>) -> Vec<(Fate, usize)> {
         let touching = self.touching.expect("only sessions merge");
         let mut hulls: Vec<(u32, Window, Vec<u32>)> = Vec::new();
         for e in elements {

@@ -141,9 +141,12 @@ fn a_restart_anywhere_changes_nothing() {
     });
 }
 
+/// A key, and a window's start and end.
+type Place<'p> = (&'p [u8], i64, i64);
+
 /// The panes of each key and window in order, retractions apart. A session that is made anew is another.
 fn stories(panes: &[Pane]) -> Vec<Vec<&Pane>> {
-    let mut stories: BTreeMap<(&[u8], i64, i64), Vec<Vec<&Pane>>> = BTreeMap::new();
+    let mut stories: BTreeMap<Place<'_>, Vec<Vec<&Pane>>> = BTreeMap::new();
     for pane in panes.iter().filter(|p| !p.retraction) {
         let at = (&pane.key[..], pane.window.start.as_millis(), pane.window.end.as_millis());
         let of_window = stories.entry(at).or_default();
@@ -210,12 +213,12 @@ fn discarding_panes_add_up_to_the_accumulating_one() {
         let bare = |run: &Run| run.panes.iter().map(blank).collect::<Vec<_>>();
         prop_assert_eq!(bare(&discarding), bare(&accumulating), "they speak at the same instants");
         prop_assert_eq!(discarding.told(), accumulating.told(), "rows");
-        let mut sums: BTreeMap<(&Vec<u8>, i64, i64), Vec<Option<i128>>> = BTreeMap::new();
+        let mut sums: BTreeMap<Place<'_>, Vec<Option<i128>>> = BTreeMap::new();
         for (new, all) in discarding.panes.iter().zip(&accumulating.panes) {
             let (start, end) = (new.window.start.as_millis(), new.window.end.as_millis());
             // Sessions take over what others have said, which panes do not tell: `reference` follows them.
             if !is_session(&case) {
-                let sum = sums.entry((&new.key, start, end)).or_insert_with(|| vec![None; new.columns.len()]);
+                let sum = sums.entry((&new.key[..], start, end)).or_insert_with(|| vec![None; new.columns.len()]);
                 add(sum, &new.columns);
                 prop_assert_eq!(&*sum, &all.columns, "the sum of {:?}", new);
             }

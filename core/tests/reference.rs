@@ -375,9 +375,7 @@ impl<'a> Model<'a> {
         let by_itself = self.spec.late.by == LateBy::Record && r.t < self.watermark;
         let (mut refused, mut taken) = (Vec::new(), Vec::new());
         for bounds in self.assign(&r) {
-            if by_itself {
-                refused.push(bounds);
-            } else if self.joined(&r, bounds).is_empty() && self.refuses(r.key, bounds) {
+            if by_itself || (self.joined(&r, bounds).is_empty() && self.refuses(r.key, bounds)) {
                 refused.push(bounds);
             } else {
                 taken.push(bounds);

@@ -41,6 +41,7 @@ enum Head {
     #[default]
     None,
     One(u32),
+    #[expect(clippy::box_collection, reason = "most keys have one window: their heads stay 16 bytes")]
     Many(Box<BTreeMap<Window, u32>>),
 }
 

@@ -55,9 +55,16 @@ impl std::fmt::Debug for Case {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the tests says the seed and how many cases; the engine is not told"
+)]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|n| n.parse().expect("a whole number"))
+}
+
 /// Runs a property on random cases. The seed is printed and stands in the message of a failure.
 pub fn check<S: Strategy>(name: &str, cases: u32, of: &S, property: impl Fn(S::Value) -> TestCaseResult) {
-    let number = |variable: &str| std::env::var(variable).ok().map(|n| n.parse::<u64>().expect("a whole number"));
     let seed = number("PLIMSOLL_SEED").unwrap_or_else(|| TestRunner::default().rng().next_u64());
     let cases = number("PLIMSOLL_CASES").map_or(cases, |n| n as u32);
     println!("{name}: {cases} cases, PLIMSOLL_SEED={seed}");
