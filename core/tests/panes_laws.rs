@@ -207,6 +207,10 @@ fn add(held: &mut [Option<i128>], more: &[Option<i128>]) {
 #[test]
 fn discarding_panes_add_up_to_the_accumulating_one() {
     check("adding up", 2_500, &any_case(), |case| {
+        // A period by itself says again what there is, new or not: of that, discarding has nothing.
+        if matches!(case.policy.spec().panes.as_ref().map(|p| &p.trigger), Some(Trigger::EveryEventTime { .. })) {
+            return Ok(());
+        }
         let of = |accumulation| Run::of(&with(&case, |spec| rules(spec).accumulation = accumulation));
         let (discarding, accumulating) = (of(Accumulation::Discarding), of(Accumulation::Accumulating));
         let blank = |p: &Pane| Pane { columns: Vec::new(), kept: Vec::new(), ..p.clone() };
