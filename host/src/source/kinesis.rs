@@ -90,6 +90,11 @@ impl Default for KinesisOptions {
     }
 }
 
+/// So often the stream is looked at before its service is said to give no answer: one lost reply ends no run.
+const FIRST_LOOKS: u32 = 4;
+/// Then twice that, and so on.
+const FIRST_LOOK_WAIT: Duration = Duration::from_millis(200);
+
 /// What the stream is called, by whom, and where.
 #[derive(Debug)]
 struct Stream {
@@ -187,6 +192,17 @@ impl KinesisSource {
     ) -> Result<Self, SourceError> {
         let stream = Arc::new(Stream { given: stream.to_owned(), region: region.to_owned() });
         let source = Self { client, stream, options, looks: Mutex::new(Looks::default()) };
+        let mut wait = FIRST_LOOK_WAIT;
+        for _ in 1..FIRST_LOOKS {
+            match source.lanes().await {
+                Err(SourceError::Passing(why)) => {
+                    tracing::warn!(%why, "the stream cannot be looked at now; trying again")
+                }
+                looked => return looked.map(|_| source),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
         source.lanes().await?;
         Ok(source)
     }

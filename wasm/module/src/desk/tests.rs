@@ -147,7 +147,7 @@ fn bad_arguments_change_nothing() {
     let h = d.open(p).unwrap();
     d.feed(h, 1, "{\"t\":1,\"k\":\"a\"}\n").unwrap();
     assert_eq!(refused(d.apply(h, usize::MAX)), Status::BadArgument);
-    assert_eq!(refused(d.flush(h, 2)), Status::BadArgument);
+    assert_eq!(refused(d.flush(h, 3)), Status::BadArgument);
     assert_eq!(refused(d.flush(h, -1)), Status::BadArgument);
     d.input(h, 24).unwrap().fill(9);
     assert_eq!(refused(d.apply(h, 24)), Status::BadFrame);
