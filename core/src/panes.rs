@@ -390,12 +390,12 @@ impl Panes {
         let kept =
             parts.iter().find(|slot| self.index.get(**slot).window == hull).map(|slot| self.index.get(*slot).said);
         for slot in &parts[1..] {
-            let part = self.index.remove(*slot);
+            let mut part = self.index.remove(*slot);
             let whole = self.index.get_mut(first);
-            self.shape.merge(&mut whole.fresh, &part.fresh);
+            self.shape.absorb(&mut whole.fresh, part.fresh);
             whole.base = match (whole.base.take(), part.base) {
                 (Some(mut a), Some(b)) => {
-                    self.shape.merge(&mut a, &b);
+                    self.shape.absorb(&mut a, b);
                     Some(a)
                 }
                 (a, b) => a.or(b),
@@ -406,6 +406,10 @@ impl Panes {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            // The few to the many, or a session that takes in one after the other would move them all each time.
+            if whole.owed.len() < part.owed.len() {
+                core::mem::swap(&mut whole.owed, &mut part.owed);
+            }
             whole.owed.extend(part.owed);
         }
         self.index.rename(first, hull);
@@ -481,6 +485,7 @@ impl Panes {
             if closed {
                 self.settle_row(slot, sink);
                 self.index.get_mut(slot).empty();
+                self.index.close(slot);
             }
         }
         self.wake(slot);
@@ -580,9 +585,11 @@ impl Panes {
             kept: value.kept(),
         };
         self.given.panes.push(pane(window, said, &value));
-        for owed in owed {
-            let Owed { window, said, first, timestamp, value } = owed;
-            let taken_back = Pane { first, last: false, retraction: true, timestamp, ..pane(window, said, &value) };
+        let mut order: Vec<u32> = (0..owed.len() as u32).collect();
+        order::sort(&mut order, &mut |a, b| owed[a as usize].window.cmp(&owed[b as usize].window));
+        for id in order {
+            let Owed { window, said, first, timestamp, ref value } = owed[id as usize];
+            let taken_back = Pane { first, last: false, retraction: true, timestamp, ..pane(window, said, value) };
             self.given.panes.push(taken_back);
         }
         if self.rules.accumulation == Accumulation::Retracting {

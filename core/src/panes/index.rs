@@ -33,6 +33,8 @@ pub(super) struct Index {
 struct Slot {
     /// How often the slot was given away.
     turn: u32,
+    /// Whether its window's trigger has finished.
+    closed: bool,
     open: Option<Box<Open>>,
 }
 
@@ -41,8 +43,9 @@ enum Head {
     #[default]
     None,
     One(u32),
+    /// Those whose trigger has finished stand behind the others: whoever looks for open ones does not pass them.
     #[expect(clippy::box_collection, reason = "most keys have one window: their heads stay 16 bytes")]
-    Many(Box<BTreeMap<Window, u32>>),
+    Many(Box<BTreeMap<(bool, Window), u32>>),
 }
 
 impl Index {
@@ -75,11 +78,11 @@ impl Index {
         match self.heads.get(key as usize)? {
             Head::None => None,
             Head::One(slot) => Some(*slot).filter(|slot| self.get(*slot).window == *window),
-            Head::Many(all) => all.get(window).copied(),
+            Head::Many(all) => all.get(&(false, *window)).or_else(|| all.get(&(true, *window))).copied(),
         }
     }
 
-    /// The open windows of a key, which do not overlap each other, that `joins` picks among those that end at `from` or later;
+    /// The open windows of a key, which do not overlap, that `joins` picks among those that end at `from` or later;
     /// they come in their order, and the first that is not picked and starts after `to` ends the search.
     pub(super) fn joining(
         &self,
@@ -93,17 +96,15 @@ impl Index {
         match self.heads.get(key as usize) {
             None | Some(Head::None) => {}
             Some(Head::One(slot)) => {
-                let open = self.get(*slot);
-                if !open.trigger.closed() && joins(&open.window) {
+                if !self.slots[*slot as usize].closed && joins(&self.get(*slot).window) {
                     out.push(*slot);
                 }
             }
             Some(Head::Many(all)) => {
                 let least = Window { start: EventTime::MIN, end: from };
-                for (window, slot) in all.range(least..) {
-                    // Those whose trigger has finished join no more, and may overlap the others.
-                    if self.get(*slot).trigger.closed() {
-                        continue;
+                for ((closed, window), slot) in all.range((false, least)..) {
+                    if *closed {
+                        break;
                     }
                     if joins(window) {
                         out.push(*slot);
@@ -117,26 +118,27 @@ impl Index {
 
     /// Opens a window; the caller sees to it that it is not open.
     pub(super) fn insert(&mut self, open: Open) -> u32 {
-        let (key, window) = (open.key as usize, open.window);
+        let (key, closed, window) = (open.key as usize, open.trigger.closed(), open.window);
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { turn: 0, open: None });
+            self.slots.push(Slot { turn: 0, closed: false, open: None });
             self.slots.len() as u32 - 1
         });
         if self.heads.len() <= key {
             self.heads.resize_with(key + 1, Head::default);
         }
+        self.slots[slot as usize].closed = closed;
         self.slots[slot as usize].open = Some(Box::new(open));
         self.open += 1;
         match &mut self.heads[key] {
             head @ Head::None => *head = Head::One(slot),
             Head::Many(all) => {
-                all.insert(window, slot);
+                all.insert((closed, window), slot);
             }
             Head::One(other) => {
                 let other = *other;
                 let mut all = BTreeMap::new();
-                all.insert(self.get(other).window, other);
-                all.insert(window, slot);
+                all.insert((self.slots[other as usize].closed, self.get(other).window), other);
+                all.insert((closed, window), slot);
                 self.heads[key] = Head::Many(Box::new(all));
             }
         }
@@ -147,7 +149,7 @@ impl Index {
     pub(super) fn remove(&mut self, slot: u32) -> Open {
         let s = &mut self.slots[slot as usize];
         s.turn = s.turn.wrapping_add(1);
-        let open = s.open.take().expect("a slot in use");
+        let (closed, open) = (s.closed, s.open.take().expect("a slot in use"));
         self.free.push(slot);
         self.open -= 1;
         let head = &mut self.heads[open.key as usize];
@@ -155,7 +157,7 @@ impl Index {
             Head::None => unreachable!("an open window has a head"),
             Head::One(_) => *head = Head::None,
             Head::Many(all) => {
-                all.remove(&open.window);
+                all.remove(&(closed, open.window));
                 if all.is_empty() {
                     *head = Head::None;
                 }
@@ -173,8 +175,20 @@ impl Index {
         let open = self.get_mut(slot);
         let (key, old) = (open.key as usize, core::mem::replace(&mut open.window, window));
         if let Head::Many(all) = &mut self.heads[key] {
-            all.remove(&old);
-            all.insert(window, slot);
+            let closed = self.slots[slot as usize].closed;
+            all.remove(&(closed, old));
+            all.insert((closed, window), slot);
+        }
+    }
+
+    /// Its window's trigger has finished.
+    pub(super) fn close(&mut self, slot: u32) {
+        self.slots[slot as usize].closed = true;
+        let open = self.get(slot);
+        let (key, window) = (open.key as usize, open.window);
+        if let Head::Many(all) = &mut self.heads[key] {
+            all.remove(&(false, window));
+            all.insert((true, window), slot);
         }
     }
 

@@ -114,6 +114,22 @@ impl Kept {
         }
     }
 
+    /// Adds what came after and nobody else needs. Of two lists the shorter moves.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        if let (State::List { most, values, left_out }, State::List { values: more, left_out: out, .. }) =
+            (&mut self.0, &mut other.0)
+            && values.len() < more.len()
+        {
+            let room = (*most as usize - values.len()).min(more.len());
+            *left_out = left_out.saturating_add(*out).saturating_add((more.len() - room) as u64);
+            more.truncate(room);
+            more.splice(0..0, values.drain(..));
+            *values = core::mem::take(more);
+            return;
+        }
+        self.merge(&other);
+    }
+
     /// What a pane tells of it.
     pub fn output(&self) -> KeptValue {
         match &self.0 {

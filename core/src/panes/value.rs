@@ -82,13 +82,25 @@ impl Shape {
     }
 
     pub(super) fn merge(&self, value: &mut Value, other: &Value) {
+        self.merge_columns(value, other);
+        for (held, other) in value.kept.iter_mut().zip(&other.kept) {
+            held.merge(other);
+        }
+    }
+
+    /// Merges what nobody else needs.
+    pub(super) fn absorb(&self, value: &mut Value, other: Value) {
+        self.merge_columns(value, &other);
+        for (held, other) in value.kept.iter_mut().zip(other.kept) {
+            held.absorb(other);
+        }
+    }
+
+    fn merge_columns(&self, value: &mut Value, other: &Value) {
         for ((held, op), v) in value.columns.iter_mut().zip(&self.ops).zip(&other.columns) {
             if *v != NONE {
                 *held = fold(*op, *held, *v);
             }
-        }
-        for (held, other) in value.kept.iter_mut().zip(&other.kept) {
-            held.merge(other);
         }
     }
 
