@@ -18,6 +18,7 @@ mod keys;
 mod many;
 mod paned;
 mod pending;
+mod slices;
 mod snapshot;
 
 use crate::account::{Account, Reason};
@@ -336,7 +337,7 @@ impl Engine {
         });
     }
 
-    /// Rows and dead letters that `flush(All)` would give out now.
+    /// Rows and dead letters that `flush(All)` would give out now; where windows overlap, how many they are at most.
     pub fn pending(&self) -> u64 {
         self.pending.rows() as u64 + self.dead.len() as u64
     }
@@ -364,7 +365,8 @@ impl Engine {
                 table == Table::Main && late.to != LateTo::Accept && window.end + late.allowed_lateness <= watermark
             }
         };
-        self.write(out, &wanted);
+        self.pending.merge_slices(&wanted);
+        self.write(&self.pending, out, &wanted);
         self.pending.forget(&wanted);
         self.forget_panes();
         self.account = Account::default();
@@ -389,9 +391,9 @@ impl Engine {
     }
 
     #[inline(never)]
-    fn write(&self, out: &mut Vec<u8>, wanted: &dyn Fn(&Window, Table) -> bool) {
+    fn write(&self, pending: &Pending, out: &mut Vec<u8>, wanted: &dyn Fn(&Window, Table) -> bool) {
         let mut w = Writer::begin(out, self.policy.spec().measures.len(), self.progress(), &self.account);
-        self.pending.write(&self.keys, &mut w, wanted);
+        pending.write(&self.keys, &mut w, wanted);
         w.dead(self.dead.len());
         for d in &self.dead {
             w.dead_letter(d);

@@ -95,6 +95,21 @@ pub fn assign(windowing: &Windowing, t: EventTime, out: &mut Vec<Window>) {
     }
 }
 
+/// The times that lie in just these windows, which were assigned to one time.
+pub fn alike(windowing: &Windowing, windows: &[Window]) -> Window {
+    let (first, last) = (windows[0], windows[windows.len() - 1]);
+    let (start, end) = match *windowing {
+        // The window before the first ends one period before it, and the one after the last starts one after it.
+        Windowing::Sliding { every, .. } => (last.start.max(first.end - every), first.end.min(last.start + every)),
+        Windowing::Cumulative { step, .. } => (first.end - step, first.end),
+        _ => return first,
+    };
+    // Bounds that were cut off at the ends of time tell nothing.
+    let whole = |t: EventTime| t.as_millis().unsigned_abs() < 1 << 62;
+    let told = whole(first.start) && whole(last.end) && whole(start) && whole(end);
+    if told { Window { start, end } } else { Window { start, end: start } }
+}
+
 /// The fixed window that holds `t`.
 #[inline]
 pub fn fixed(size: TimeDelta, offset: TimeDelta, t: EventTime) -> Window {
@@ -216,6 +231,16 @@ mod tests {
                 let all = at(&w, t);
                 prop_assert!(!all.is_empty());
                 prop_assert!(all.iter().all(|(start, end)| *start <= t && t < *end));
+                let windows = |t: i64| {
+                    let mut out = Vec::new();
+                    assign(&w, EventTime::from_millis(t), &mut out);
+                    out
+                };
+                let like = alike(&w, &windows(t));
+                let (from, to) = (like.start.as_millis(), like.end.as_millis());
+                prop_assert!(from <= t && t < to);
+                prop_assert!(windows(from) == windows(t) && windows(to - 1) == windows(t));
+                prop_assert!(windows(from - 1) != windows(t) && windows(to) != windows(t));
                 let mut sorted = all.clone();
                 sorted.sort_by_key(|(start, end)| (*end, *start));
                 sorted.dedup();

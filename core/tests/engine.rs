@@ -267,16 +267,19 @@ fn lines(stream: &[(i64, i64, usize, i64)]) -> Vec<(i64, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1_600))]
     #[test]
     fn cuts_flushes_and_restores_change_nothing(
         stream in streams(),
         cuts in proptest::collection::vec((0u8..4, any::<bool>()), 120),
         median in any::<bool>(), by_window in any::<bool>(), carried in any::<bool>(), to in 0usize..3,
+        window in 0usize..4,
     ) {
+        let window = ["fixed = \"10ms\"", "sliding = { size = \"10ms\", every = \"4ms\" }",
+            "sliding = { size = \"4ms\", every = \"10ms\" }", "cumulative = { size = \"12ms\", step = \"4ms\" }"][window];
         let strategy = if median { "quantile = 0.5\nsample = 9\nmin_sample = 2" } else { "max = true" };
         let late = format!("[late]\nby = \"{}\"\nto = \"{}\"\n[measures]", if by_window { "window" } else { "record" }, ["table", "drop", "accept"][to]);
-        let p = policy(&[("max = true", strategy), ("[measures]", &late)]);
+        let p = policy(&[("max = true", strategy), ("[measures]", &late), ("fixed = \"10ms\"", window)]);
         let lines = lines(&stream);
         let mut whole = Run::new(&p);
         for (i, (arrival, line)) in lines.iter().enumerate() {

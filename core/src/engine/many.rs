@@ -1,4 +1,4 @@
-//! Rows of windows that overlap: a record counts in each window that holds it.
+//! Rows of windows that overlap: a record counts in each window that holds it, together with those like it (`slices`).
 //!
 //! Not here: which windows those are (`window`), windows that wait for triggers (`panes`).
 
@@ -21,15 +21,22 @@ impl Engine {
     ) {
         let spec = self.policy.spec();
         let watermark = self.tracker.watermark();
+        let refused = |w: &Window| match spec.late.by {
+            LateBy::Record => t < watermark,
+            LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
+        };
+        if let Some(hot) = self.pending.slices.hot(t).filter(|hot| !refused(&hot.first)) {
+            self.account.counted += 1;
+            self.account.future_counted += u64::from(!believed);
+            self.event = self.event.max(Some(t));
+            let key = self.keys.intern_here(self.decoder.key());
+            return self.pending.add(hot.at, key, self.decoder.values());
+        }
         window::assign(&spec.window, t, &mut self.windows);
         if self.windows.is_empty() {
             self.account.filtered += 1;
             return;
         }
-        let refused = |w: &Window| match spec.late.by {
-            LateBy::Record => t < watermark,
-            LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
-        };
         // They come in the order in which they close: those that refuse it are the first.
         let late = self.windows.partition_point(refused);
         let accepted = spec.late.to == LateTo::Accept;
@@ -47,13 +54,18 @@ impl Engine {
             }
         }
         let key = self.keys.intern(self.decoder.key());
-        for (i, window) in self.windows.iter().enumerate() {
-            let table = match spec.late.to {
-                _ if i >= late || accepted => Table::Main,
-                LateTo::Table => Table::Late { day: arrival.map(ArrivalTime::day) },
-                _ => continue,
-            };
-            let at = self.pending.place(*window, table);
+        let (refused, taken) = self.windows.split_at(if accepted { 0 } else { late });
+        if spec.late.to == LateTo::Table {
+            for window in refused {
+                let at = self.pending.place(*window, Table::Late { day: arrival.map(ArrivalTime::day) });
+                self.pending.add(at, key, self.decoder.values());
+            }
+        }
+        if !taken.is_empty() {
+            let at = self.pending.slice(taken);
+            if late == 0 {
+                self.pending.slices.heat(window::alike(&spec.window, taken), taken, at);
+            }
             self.pending.add(at, key, self.decoder.values());
         }
     }

@@ -3,9 +3,11 @@
 //! Invariants
 //! - Memory follows the rows that are pending, not keys times windows.
 //! - A value stands in 64 bits while it fits, which is nearly always, and beside its row in 128 otherwise: no total wraps.
+//! - Where windows overlap, what they share is counted once (`slices`) until one of them is given out.
 //! - `write` gives windows by (end, start, table) and rows by key, whatever the order they came in.
 
 use super::keys::Keys;
+use super::slices::Slices;
 use crate::policy::{Measure, Op};
 use crate::time::EventTime;
 use crate::window::Window;
@@ -25,6 +27,7 @@ const LEAST: i64 = WIDE + (1 << 40);
 pub(super) struct Pending {
     ops: Vec<Op>,
     by_window: BTreeMap<(Window, Table), usize>,
+    pub(super) slices: Slices,
     open: Vec<Open>,
     free: Vec<usize>,
     /// The main windows used last: most records find theirs here without a division or a tree walk.
@@ -63,6 +66,7 @@ impl Pending {
         Self {
             ops: measures.iter().map(|m| m.op).collect(),
             by_window: BTreeMap::new(),
+            slices: Slices::default(),
             open: Vec::new(),
             free: Vec::new(),
             hot: [None; HOT],
@@ -71,9 +75,14 @@ impl Pending {
         }
     }
 
-    /// Rows pending.
+    /// Rows pending; where windows overlap, how many they are at most.
     pub(super) fn rows(&self) -> usize {
-        self.rows
+        self.rows + self.owed()
+    }
+
+    /// Rows that stand at a place.
+    pub(super) fn rows_at(&self, at: usize) -> usize {
+        self.open[at].keys.len()
     }
 
     /// The main window that was used lately and holds `t`.
@@ -84,18 +93,34 @@ impl Pending {
 
     /// Where the rows of a table and window stand.
     pub(super) fn place(&mut self, window: Window, table: Table) -> usize {
-        let (open, free) = (&mut self.open, &mut self.free);
-        let at = *self.by_window.entry((window, table)).or_insert_with(|| {
-            free.pop().unwrap_or_else(|| {
-                open.push(Open::default());
-                open.len() - 1
-            })
-        });
+        let at = match self.by_window.get(&(window, table)) {
+            Some(at) => *at,
+            None => {
+                let at = self.vacant();
+                self.by_window.insert((window, table), at);
+                at
+            }
+        };
         if table == Table::Main {
             self.hot[self.turn] = Some((window, at));
             self.turn = (self.turn + 1) % HOT;
         }
         at
+    }
+
+    /// A place without rows.
+    pub(super) fn vacant(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.open.push(Open::default());
+            self.open.len() - 1
+        })
+    }
+
+    /// Forgets the rows of a place.
+    pub(super) fn vacate(&mut self, at: usize) {
+        self.rows -= self.open[at].keys.len();
+        self.open[at].clear();
+        self.free.push(at);
     }
 
     /// Counts one record's values.
@@ -133,10 +158,29 @@ impl Pending {
         }
     }
 
+    /// Adds the rows of one place to those of another.
+    pub(super) fn merge_rows(&mut self, from: usize, to: usize) {
+        let n = self.ops.len();
+        let from_at = from;
+        let from = core::mem::take(&mut self.open[from_at]);
+        let open = &mut self.open[to];
+        for (key, values) in from.keys.iter().zip((0..).map(|row| &from.values[row * n..row * n + n])) {
+            let (row, fresh) = open.row(*key, n);
+            self.rows += usize::from(fresh);
+            for ((held, op), v) in open.values[row * n..row * n + n].iter_mut().zip(&self.ops).zip(values) {
+                if *v != NONE && (*v < LEAST || !fold_narrow(*op, held, *v)) {
+                    fold_wide(*op, held, &mut open.wide, value(*v, &from.wide).expect("it is not NONE"));
+                }
+            }
+        }
+        self.open[from_at] = from;
+    }
+
     /// Gives every key another id.
     pub(super) fn rekey(&mut self, mut id: impl FnMut(u32) -> u32) {
-        for at in self.by_window.values() {
-            let open = &mut self.open[*at];
+        let places: Vec<usize> = self.by_window.values().copied().chain(self.sliced()).collect();
+        for at in places {
+            let open = &mut self.open[at];
             open.keys.iter_mut().for_each(|key| *key = id(*key));
             open.index(0, (2 * open.keys.len() + 2).next_power_of_two());
         }
@@ -167,17 +211,15 @@ impl Pending {
 
     /// Forgets the groups that `wanted` picks.
     pub(super) fn forget(&mut self, wanted: &dyn Fn(&Window, Table) -> bool) {
-        let (open, free, rows) = (&mut self.open, &mut self.free, &mut self.rows);
-        self.by_window.retain(|(window, table), at| {
-            if !wanted(window, *table) {
-                return true;
+        let mut by_window = core::mem::take(&mut self.by_window);
+        by_window.retain(|(window, table), at| {
+            let gone = wanted(window, *table);
+            if gone {
+                self.vacate(*at);
             }
-            let gone = &mut open[*at];
-            *rows -= gone.keys.len();
-            gone.clear();
-            free.push(*at);
-            false
+            !gone
         });
+        self.by_window = by_window;
         self.hot = [None; HOT];
     }
 }
