@@ -14,6 +14,7 @@
 //!
 //! Not here: arithmetic of windows and watermarks (`window`, `watermark`), merging of deltas into rows (`rows`, stores).
 
+mod inherit;
 mod keys;
 mod many;
 mod paned;

@@ -26,6 +26,7 @@ mod codec;
 mod command;
 mod content;
 mod head;
+mod lineage;
 mod machine;
 #[cfg(test)]
 mod search;
@@ -36,6 +37,7 @@ pub use chunk::{Chunk, ChunkName, StateRef};
 pub use command::{Answer, Applied, Atomicity, Base, Command, Config, End, Halt, Step};
 pub use content::{Batch, Content, ContentError, Effect, Limits, Pin, Rest, State, Tip};
 pub use head::{Head, LaneKey, StoredHead, StoredPend};
+pub use lineage::{Birth, Ended, NotEnded};
 pub use machine::Lane;
 
 /// Replay version of the contents that this code writes: raised whenever the same records, policy and module would

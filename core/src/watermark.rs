@@ -111,6 +111,28 @@ impl Tracker {
         self.arrival
     }
 
+    /// The watermark that a lane begins with which goes on where several have ended: the least of what they claim.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub(crate) fn merge(policy: &Watermark, parents: &[Self]) -> Self {
+        let least = parents.iter().map(|p| p.watermark).min().expect("a lane that goes on where others ended");
+        let mut merged = Self::new(policy);
+        merged.set(least, parents.iter().map(|p| p.arrival).min().flatten());
+        match &mut merged.estimator {
+            Estimator::Max(max) => {
+                let of = |p: &Self| if let Estimator::Max(max) = p.estimator { max } else { EventTime::MIN };
+                *max = parents.iter().map(of).min().unwrap_or(EventTime::MIN);
+            }
+            Estimator::Quantile(sample) => {
+                let of = |p: &Self| if let Estimator::Quantile(s) = &p.estimator { Some(s.clone()) } else { None };
+                *sample = Sample::merge(&parents.iter().filter_map(of).collect::<Vec<_>>());
+            }
+            Estimator::Arrival | Estimator::Given => {}
+        }
+        merged
+    }
+
     /// Appends the estimator's state; watermark and arrival are written by the snapshot.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match &self.estimator {

@@ -329,3 +329,35 @@ fn a_frame_without_records_moves_the_arrival_clock() {
     assert!(run.text().0.contains("\"final\""));
     assert_eq!(run.rows.account().read, 1);
 }
+
+#[test]
+fn a_child_lane_claims_no_more_than_each_of_its_parents() {
+    let strategies = ["max = true", "quantile = 0.5\nsample = 5\nmin_sample = 1", "arrival = true"];
+    for strategy in strategies {
+        let policy = policy(&[("max = true", strategy)]);
+        let parent = |times: &[i64]| {
+            let mut run = Run::new(&policy);
+            for t in times {
+                run.feed(Kind::Record, 0, Some(*t + 1), &format!(r#"{{"ts":{t},"k":"a","n":1,"v":1}}"#));
+            }
+            let (mut out, mut snapshot) = (Vec::new(), Vec::new());
+            run.engine.flush(FlushMode::All, &mut out);
+            run.engine.snapshot(&mut snapshot);
+            (run.engine.progress(), snapshot)
+        };
+        let ((slow, a), (fast, b)) = (parent(&[100, 110, 120]), parent(&[500, 510, 520]));
+        assert!(slow.watermark < fast.watermark);
+        let merged = Engine::inherit(&policy, &[Some(&a), Some(&b)]).unwrap();
+        assert_eq!(merged.progress(), slow, "{strategy}");
+        let split = Engine::inherit(&policy, &[Some(&b)]).unwrap();
+        assert_eq!(split.progress(), fast, "{strategy}");
+        let held = Engine::inherit(&policy, &[Some(&b), None]).unwrap();
+        assert_eq!(held.progress(), Engine::new(policy.clone()).progress(), "{strategy}");
+
+        let mut holding = Run::new(&policy);
+        holding.feed(Kind::Record, 0, None, r#"{"ts":5,"k":"a","n":1,"v":1}"#);
+        let mut snapshot = Vec::new();
+        holding.engine.snapshot(&mut snapshot);
+        assert!(Engine::inherit(&policy, &[Some(&snapshot)]).is_err(), "a row was not given out");
+    }
+}

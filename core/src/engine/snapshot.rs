@@ -40,6 +40,14 @@ pub enum SnapshotError {
     /// Written by a version that this engine does not know.
     #[error("snapshot version {0}, this engine reads version 1")]
     Version(u16),
+    /// A lane that is said to have ended has records that it never gave out: another lane cannot go on from it.
+    #[error("{rows} rows and {windows} windows of the lane that ended were not given out; drain it first")]
+    Holds {
+        /// Rows and dead letters pending.
+        rows: u64,
+        /// Windows that wait for triggers.
+        windows: usize,
+    },
     /// Not what it claims to be.
     #[error(transparent)]
     Damaged(#[from] WireError),

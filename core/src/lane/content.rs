@@ -480,7 +480,7 @@ impl State {
     }
 }
 
-fn encode_state(snapshot: Option<&[u8]>, rest: Option<&Rest>) -> Vec<u8> {
+pub(super) fn encode_state(snapshot: Option<&[u8]>, rest: Option<&Rest>) -> Vec<u8> {
     let mut out = codec::begin(*b"PLS1");
     put_option(&mut out, snapshot, put_bytes);
     put_option(&mut out, rest, |out, r| put_rest(out, &r.effects, &r.places));

@@ -19,6 +19,7 @@ use super::chunk::{ChunkName, StateRef, genuine};
 use super::command::{Answer, Applied, Atomicity, Base, Command, Config, End, Halt, Step};
 use super::content::{Content, State, decode_pend};
 use super::head::{Head, LaneKey, StoredHead, StoredPend};
+use super::lineage::Birth;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -69,6 +70,8 @@ enum Why {
 pub struct Lane {
     key: LaneKey,
     config: Config,
+    /// What the head begins with, if there is none yet.
+    birth: Birth,
     at: At,
     /// As last read or written.
     head: Option<Head>,
@@ -91,9 +94,15 @@ pub struct Lane {
 impl Lane {
     /// A machine that begins by reading the head.
     pub fn new(key: LaneKey, config: Config) -> Self {
+        Self::child(key, config, Birth::default())
+    }
+
+    /// The same for a lane that goes on where others have ended. Once the lane has a head, that one counts.
+    pub fn child(key: LaneKey, config: Config, birth: Birth) -> Self {
         Self {
             key,
             config,
+            birth,
             at: At::Read(Why::Start),
             head: None,
             found: None,
@@ -211,7 +220,8 @@ impl Lane {
             (at, Answer::Expired) => self.expired(at),
             (At::Read(why), Answer::Head { stored, now_ms }) => self.read(why, stored, now_ms),
             (At::Allocate { now_ms }, Answer::Alias(alias)) => {
-                let head = Head::new(self.key.clone(), alias, self.config.table.clone(), now_ms);
+                let mut head = Head::new(self.key.clone(), alias, self.config.table.clone(), now_ms);
+                self.birth.bear(&mut head);
                 At::Create(Box::new(head.stored(None)))
             }
             (At::Create(_), Answer::Written | Answer::Refused) => At::Read(Why::Start),

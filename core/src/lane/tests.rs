@@ -470,3 +470,51 @@ fn a_content_that_does_not_join_is_a_bug() {
     let (mut lane, _) = applying();
     lane.offer(one(&fresh_head().tip(), batch("2", 1)));
 }
+
+#[test]
+fn a_child_begins_where_its_parents_ended() {
+    let birth = Birth {
+        snapshot: Some(b"both".to_vec()),
+        progress: Progress { watermark: Some(EventTime::from_millis(3)), ..Progress::default() },
+    };
+    let mut lane = Lane::child(key(), config(), birth.clone());
+    found(&mut lane, None);
+    lane.answer(Answer::Alias(9));
+    let Command::CreateHead { head } = command(&lane) else { panic!() };
+    let born = Head::decode(&head.bytes).unwrap();
+    assert_eq!((born.n, born.progress), (0, birth.progress), "it holds back what its parents held back");
+    lane.answer(Answer::Written);
+    found(&mut lane, Some(head));
+    lane.answer(Answer::Names(vec![]));
+    let Step::Compute(base) = lane.step() else { panic!() };
+    assert_eq!(base.state.unwrap().snapshot, birth.snapshot);
+
+    let mut late = Lane::child(key(), config(), birth);
+    found(&mut late, Some(fresh_head().stored(None)));
+    late.answer(Answer::Names(vec![]));
+    let Step::Compute(base) = late.step() else { panic!() };
+    assert_eq!(base.state, Some(State::default()), "what is stored counts");
+}
+
+#[test]
+fn only_a_lane_that_is_committed_to_its_end_is_a_parent() {
+    let c = one(&fresh_head().tip(), Batch { done: true, ..batch("1", 1) });
+    let head = fresh_head().after(&c);
+    let ended = Ended::of("l", Some(&head.stored(None))).unwrap();
+    assert_eq!((ended.alias, ended.progress, ended.names()), (7, head.progress, &[][..]));
+    assert_eq!(ended.snapshot(&[]), Ok(Some(b"1".to_vec())));
+    for stored in [None, Some(fresh_head().stored(None)), Some(pended(&c))] {
+        assert_eq!(Ended::of("l", stored.as_ref()), Err(NotEnded::Open { lane: "l".into(), n: 0 }));
+    }
+    let mut earlier = ended.clone();
+    earlier.progress = Progress::default();
+    assert_eq!(Birth::after(&[ended.clone()], None).progress, head.progress);
+    assert_eq!(Birth::after(&[ended, earlier], None).progress.watermark, None, "the least claim");
+
+    // A state in chunks.
+    let first = fresh_head().tip().contents(Batch { done: true, ..batch("1", 1) }, &cut()).remove(0);
+    let ended = Ended::of("l", Some(&fresh_head().after(&first).stored(None))).unwrap();
+    let find = |n: &ChunkName| first.chunks.iter().find(|c| c.name == *n).unwrap().bytes.clone();
+    let bytes = ended.names().iter().flat_map(find).collect::<Vec<_>>();
+    assert_eq!(ended.snapshot(&bytes), Ok(Some(b"1".to_vec())));
+}

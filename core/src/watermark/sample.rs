@@ -141,6 +141,27 @@ impl Sample {
         self.ring.iter().copied().filter(|t| *t <= best).max().expect("`low` is not above `best`")
     }
 
+    /// The samples of several lanes as one: their youngest values take turns, and the least quantile is believed, so that
+    /// nothing is claimed that not all of them claim. The first one's settings count.
+    pub(super) fn merge(parents: &[Self]) -> Self {
+        let first = &parents[0];
+        let mut merged = Self { best: parents.iter().map(|p| p.best).min().flatten(), ..Self::new(1, 1, 1) };
+        (merged.q_milli, merged.size, merged.min) = (first.q_milli, first.size, first.min);
+        let youngest = (0..).flat_map(|age| parents.iter().map(move |p| p.of_age(age)));
+        let many = parents.iter().map(|p| p.ring.len()).max().unwrap_or(0) * parents.len();
+        merged.ring = youngest.take(many).flatten().take(first.size).collect();
+        merged.ring.reverse();
+        merged.seen = merged.ring.len() as u64;
+        merged.order();
+        merged
+    }
+
+    /// The value that was fed so many values ago.
+    fn of_age(&self, age: usize) -> Option<i64> {
+        let number = self.seen.checked_sub(age as u64 + 1).filter(|_| age < self.ring.len())?;
+        Some(self.ring[(number % self.size as u64) as usize])
+    }
+
     /// Appends the values, oldest first, as differences, and `best`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.ring.len() as u64);
@@ -177,11 +198,16 @@ impl Sample {
         };
         self.seen = n as u64;
         // A hostile snapshot may claim a best below its sample's quantile; the next value sets that right.
+        self.order();
+        Ok(())
+    }
+
+    /// Puts the values above `best` in order, none of which has been overwritten yet.
+    fn order(&mut self) {
         let best = self.best;
         let living = self.ring.iter().zip(0..).filter(|(t, _)| best.is_none_or(|b| **t > b));
         self.heap = living.map(|(t, number)| Reverse((*t, number))).collect();
         self.above = self.heap.len();
-        Ok(())
     }
 }
 
@@ -226,6 +252,22 @@ mod tests {
                 prop_assert!(sample.heap.len() <= 2 * size as usize + 64);
             }
         }
+    }
+
+    #[test]
+    fn merged_samples_keep_the_youngest_values_of_each_and_the_least_claim() {
+        let fed = |values: &[i64]| {
+            let mut s = Sample::new(500, 4, 1);
+            for t in values {
+                s.feed(*t);
+            }
+            s
+        };
+        let (a, b) = (fed(&[1, 2, 3, 4, 5, 6]), fed(&[10, 20]));
+        let mut merged = Sample::merge(&[a.clone(), b]);
+        assert_eq!((merged.ring.as_slice(), merged.best), (&[10, 5, 20, 6][..], a.best));
+        assert_eq!(merged.feed(7), Some(6), "of 5, 20, 6 and 7");
+        assert_eq!(Sample::merge(&[a, fed(&[])]).best, None, "a parent that claims nothing holds its child");
     }
 
     #[test]
