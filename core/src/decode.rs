@@ -314,6 +314,12 @@ impl Decoder {
                 self.key.put_quoted(before, buf, start as usize, end as usize);
             } else {
                 self.key.push(before);
+                if let Slot::Int(n) = self.slots[*slot] {
+                    let (digits, from) = decimal(n);
+                    self.key.extend(&digits[from..]);
+                    before = b',';
+                    continue;
+                }
                 other_key(self.slots[*slot], buf, &mut self.text, &mut self.key).map_err(|reason| Fault {
                     reason,
                     field: Some(*slot as u16),
@@ -395,7 +401,6 @@ fn other_key(slot: Slot, buf: &[u8], scratch: &mut Vec<u8>, key: &mut KeyText) -
             json::write_escaped(&text, scratch);
             scratch.push(b'"');
         }
-        Slot::Int(n) => write_int(n, scratch),
         Slot::Bool(b) => scratch.extend_from_slice(if b { b"true" } else { b"false" }),
         other => return Err(wrong_number(other, buf)),
     }
@@ -463,9 +468,23 @@ fn in_another_unit(n: i64, per_second: i64) -> bool {
 
 /// Appends an integer in decimal.
 pub(crate) fn write_int(n: i64, out: &mut Vec<u8>) {
+    let (digits, from) = decimal(n);
+    out.extend_from_slice(&digits[from..]);
+}
+
+/// An integer in decimal: its digits end the array, and begin at the index.
+#[inline(never)]
+fn decimal(n: i64) -> ([u8; 20], usize) {
     let mut digits = [0u8; 20];
     let mut i = digits.len();
     let mut rest = n.unsigned_abs();
+    // What is left of most is small, and small numbers are divided faster.
+    while rest > u64::from(u32::MAX) {
+        i -= 1;
+        digits[i] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut rest = rest as u32;
     loop {
         i -= 1;
         digits[i] = b'0' + (rest % 10) as u8;
@@ -478,5 +497,5 @@ pub(crate) fn write_int(n: i64, out: &mut Vec<u8>) {
         i -= 1;
         digits[i] = b'-';
     }
-    out.extend_from_slice(&digits[i..]);
+    (digits, i)
 }

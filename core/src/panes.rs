@@ -147,6 +147,12 @@ impl Panes {
         window.expiry(self.lateness) <= self.watermark
     }
 
+    /// Whether the watermark has not come to `w` yet.
+    #[inline(always)]
+    pub(crate) fn is_behind(&self, w: EventTime) -> bool {
+        self.watermark < w
+    }
+
     /// The watermark has come to `w`.
     #[inline]
     pub(crate) fn advance(&mut self, w: EventTime, sink: &mut Sink<'_>) {
@@ -211,6 +217,27 @@ impl Panes {
         let fate = if self.touching.is_some() { self.enter_session(e, sink) } else { self.enter_windows(e, sink) };
         self.bundle_ends(sink);
         fate
+    }
+
+    /// Takes a record of a session that goes on, the only one of its key, where the trigger waits for nothing but its
+    /// end: the usual way, without a look at anything else. False, and nothing has happened, wherever it is not that.
+    pub(crate) fn prolong(&mut self, e: &Element<'_>) -> bool {
+        let Some(touching) = self.touching.filter(|_| self.program.plain()) else { return false };
+        let Some(slot) = self.index.only(e.key) else { return false };
+        let own = self.interval(e);
+        let open = self.index.get_mut(slot);
+        let hull = open.window.hull(&own);
+        if open.trigger.closed() || !open.window.joins(&own, touching) || hull.end <= self.watermark {
+            return false;
+        }
+        if hull != open.window {
+            open.window = hull;
+            // With other bounds it is another window, of which nothing has been said.
+            open.said = None;
+        }
+        self.enter(slot, e);
+        self.index.wake_at(slot, hull.end);
+        true
     }
 
     /// Records that enter whole before any trigger is asked. With each fate, how many windows have refused a record of the
@@ -322,9 +349,10 @@ impl Panes {
         }
     }
 
-    fn add(&mut self, slot: u32, e: &Element<'_>) {
+    /// The contents of a window take a record.
+    #[inline]
+    fn enter(&mut self, slot: u32, e: &Element<'_>) {
         let open = self.index.get_mut(slot);
-        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
         self.shape.add(&mut open.fresh, e.time, e.values);
         open.new = open.new.saturating_add(1);
         if e.time >= self.watermark {
@@ -334,6 +362,12 @@ impl Panes {
                 _ => stamp.min(e.time),
             });
         }
+    }
+
+    fn add(&mut self, slot: u32, e: &Element<'_>) {
+        self.enter(slot, e);
+        let open = self.index.get_mut(slot);
+        let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
         self.program.element(&mut open.trigger, &now, e.time);
         if self.program.waits() {
             self.wake(slot);

@@ -152,8 +152,9 @@ impl Rows {
             if !self.is_final(&key.0) {
                 break;
             }
+            let bounds = bounds(&key.0);
             for r in self.groups.remove(&key).expect("just found") {
-                write_row(&self.policy, &key.0, Some(Fate::Final), &r, out);
+                write_row_within(&self.policy, &bounds, Some(Fate::Final), &r, out);
             }
         }
     }
@@ -240,7 +241,11 @@ pub fn fold(op: Op, held: Option<i128>, v: Option<i128>) -> Option<Option<i128>>
 
 /// Appends a row as one line of JSON.
 pub fn write_row(policy: &Policy, window: &Window, fate: Option<Fate>, row: &Row, out: &mut Vec<u8>) {
-    begin(policy, window, row, out);
+    write_row_within(policy, &bounds(window), fate, row, out);
+}
+
+fn write_row_within(policy: &Policy, bounds: &[u8], fate: Option<Fate>, row: &Row, out: &mut Vec<u8>) {
+    begin(policy, bounds, row, out);
     if let Some(fate) = fate {
         out.extend_from_slice(b",\"state\":\"");
         out.extend_from_slice(fate.name().as_bytes());
@@ -251,7 +256,7 @@ pub fn write_row(policy: &Policy, window: &Window, fate: Option<Fate>, row: &Row
 
 /// Appends a late row as one line of JSON.
 pub fn write_late_row(policy: &Policy, window: &Window, day: Option<i64>, row: &Row, out: &mut Vec<u8>) {
-    begin(policy, window, row, out);
+    begin(policy, &bounds(window), row, out);
     out.extend_from_slice(b",\"arrival_day\":");
     match day {
         None => out.extend_from_slice(b"null"),
@@ -264,7 +269,16 @@ pub fn write_late_row(policy: &Policy, window: &Window, day: Option<i64>, row: &
     out.extend_from_slice(b"}\n");
 }
 
-fn begin(policy: &Policy, window: &Window, row: &Row, out: &mut Vec<u8>) {
+/// A window's bounds as fields of a row.
+fn bounds(window: &Window) -> Vec<u8> {
+    let mut out = Vec::from(b"\"window_start\":");
+    write_int(window.start.as_millis(), &mut out);
+    out.extend_from_slice(b",\"window_end\":");
+    write_int(window.end.as_millis(), &mut out);
+    out
+}
+
+fn begin(policy: &Policy, bounds: &[u8], row: &Row, out: &mut Vec<u8>) {
     let spec = policy.spec();
     out.push(b'{');
     for (path, value) in spec.input.key.iter().zip(key_parts(&row.key)) {
@@ -272,10 +286,7 @@ fn begin(policy: &Policy, window: &Window, row: &Row, out: &mut Vec<u8>) {
         out.extend_from_slice(value);
         out.push(b',');
     }
-    out.extend_from_slice(b"\"window_start\":");
-    write_int(window.start.as_millis(), out);
-    out.extend_from_slice(b",\"window_end\":");
-    write_int(window.end.as_millis(), out);
+    out.extend_from_slice(bounds);
     for (m, value) in spec.measures.iter().zip(&row.values) {
         out.push(b',');
         name(&m.name, out);
@@ -351,7 +362,7 @@ fn decimal(micros: i128, out: &mut Vec<u8>) {
 /// were left out.
 pub fn write_pane(policy: &Policy, pane: &Pane, out: &mut Vec<u8>) {
     let row = Row { key: pane.key.clone(), values: pane.columns.clone() };
-    begin(policy, &pane.window, &row, out);
+    begin(policy, &bounds(&pane.window), &row, out);
     for (kept, value) in policy.spec().kept.iter().zip(&pane.kept) {
         out.push(b',');
         name(&kept.name, out);

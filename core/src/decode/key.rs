@@ -42,12 +42,20 @@ impl<'a> Key<'a> {
         self.padded
     }
 
-    /// Its first 16 bytes as a number, zeros where it is shorter: numbers that differ are in the order of their texts.
+    /// Eight bytes of it as a number, zeros where it is shorter: of texts that are alike up to there, numbers that differ
+    /// are in the order of the texts.
     #[inline]
-    pub fn beginning(self) -> u128 {
-        let mut words = self.padded.chunks_exact(WORD).map(|w| u64::from_be_bytes(w.try_into().expect("8 bytes")));
-        let (high, low) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
-        u128::from(high) << 64 | u128::from(low)
+    pub fn word_at(self, from: usize) -> u64 {
+        let rest = self.padded.get(from..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(word) => u64::from_be_bytes(*word),
+            None => rest.iter().fold(0, |n, b| n << 8 | u64::from(*b)) << (8 * (WORD - rest.len()) % 64),
+        }
+    }
+
+    /// How many bytes two texts have in common at their beginning, `most` at most.
+    pub fn alike(self, other: Self, most: usize) -> usize {
+        self.text().iter().zip(other.text()).take(most).take_while(|(a, b)| a == b).count()
     }
 
     /// The same as words.
@@ -172,6 +180,27 @@ mod tests {
             prop_assert!(key.padded()[expected.len()..].iter().all(|b| *b == 0));
             expected.resize(expected.len().next_multiple_of(8), 0);
             prop_assert_eq!(key.padded(), &expected[..]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_in_the_order_of_the_texts(a in "[a-d]{0,20}", b in "[a-d]{0,20}") {
+            let text = |s: &str| {
+                let mut t = KeyText::default();
+                t.extend(s.as_bytes());
+                t
+            };
+            let (mut x, mut y) = (text(&a), text(&b));
+            let (x, y) = (x.key(), y.key());
+            let alike = x.alike(y, usize::MAX);
+            prop_assert!(a[..alike] == b[..alike] && a.as_bytes().get(alike) != b.as_bytes().get(alike) || a == b);
+            prop_assert_eq!(x.alike(y, 3), alike.min(3));
+            for from in 0..=alike {
+                let order = x.word_at(from).cmp(&y.word_at(from));
+                prop_assert!(order == core::cmp::Ordering::Equal || order == a.cmp(&b));
+            }
+            prop_assert_eq!(x.word_at(alike) == y.word_at(alike), a == b);
         }
     }
 

@@ -17,13 +17,15 @@ pub(super) struct Keys {
     spans: Vec<(u32, u32)>,
     /// Each key with zeros to whole words.
     text: Vec<u8>,
+    /// So many bytes at their beginning all keys have in common.
+    alike: usize,
     seed: u64,
 }
 
 impl Keys {
     /// The seed keeps strangers from preparing keys that collide.
     pub(super) fn new(seed: u64) -> Self {
-        Self { table: alloc::vec![(0, 0); 64], spans: Vec::new(), text: Vec::new(), seed }
+        Self { table: alloc::vec![(0, 0); 64], spans: Vec::new(), text: Vec::new(), alike: usize::MAX, seed }
     }
 
     /// How many keys.
@@ -47,6 +49,12 @@ impl Keys {
     /// The text of a key.
     pub(super) fn text(&self, id: u32) -> &[u8] {
         self.key(id).text()
+    }
+
+    /// What tells most keys apart as a number: numbers that differ are in the order of the keys.
+    #[inline]
+    pub(super) fn rank(&self, id: u32) -> u64 {
+        self.key(id).word_at(self.alike)
     }
 
     /// The id of a key, a new one if it was not there.
@@ -78,6 +86,10 @@ impl Keys {
     fn insert(&mut self, slot: usize, tag: u32, key: Key<'_>) -> u32 {
         let id = self.spans.len() as u32;
         let from = u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB");
+        if let Some((from, len)) = self.spans.first() {
+            let first = &self.text[*from as usize..*from as usize + (*len as usize).next_multiple_of(8)];
+            self.alike = key.alike(Key::new(first, *len as usize), self.alike);
+        }
         self.text.extend_from_slice(key.padded());
         self.spans.push((from, key.text().len() as u32));
         self.table[slot] = (tag, id + 1);

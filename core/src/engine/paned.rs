@@ -111,7 +111,15 @@ impl Engine {
         self.panes.as_ref().is_some_and(|panes| panes.bundles_frames())
     }
 
+    #[inline(always)]
     pub(super) fn advance_panes(&mut self) {
+        if self.panes.as_ref().is_some_and(|panes| panes.is_behind(self.tracker.watermark())) {
+            self.do_advance_panes();
+        }
+    }
+
+    #[inline(never)]
+    fn do_advance_panes(&mut self) {
         let watermark = self.tracker.watermark();
         with_panes!(self, |panes, sink| panes.advance(watermark, sink));
     }
@@ -141,16 +149,19 @@ impl Engine {
         raw: &dyn Fn() -> (&'b [u8], usize),
     ) {
         self.advance_panes();
-        let key = self.keys.intern(self.decoder.key());
+        let key = self.keys.intern_here(self.decoder.key());
+        let decoder = &self.decoder;
+        let values = Values { columns: decoder.values(), kept: decoder.kept() };
+        let element = Element { key, time: t, gap: decoder.gap(), values };
+        if !self.late_by_itself(t) && self.panes.as_mut().is_some_and(|panes| panes.prolong(&element)) {
+            return self.settle(Fate::Counted, believed, t);
+        }
         self.windows.clear();
         let fate = if self.late_by_itself(t) {
             self.windows_of(t, self.decoder.gap());
             if self.windows.is_empty() { Fate::Nowhere } else { Fate::Refused }
         } else {
             let mut fate = Fate::Nowhere;
-            let decoder = &self.decoder;
-            let values = Values { columns: decoder.values(), kept: decoder.kept() };
-            let element = Element { key, time: t, gap: decoder.gap(), values };
             with_panes!(self, |panes, sink| fate = panes.element(&element, sink));
             fate
         };

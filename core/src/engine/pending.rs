@@ -191,15 +191,18 @@ impl Pending {
         let picked = || self.by_window.iter().filter(|((window, table), _)| wanted(window, *table));
         w.groups(picked().count());
         let n = self.ops.len();
-        // What decides most comparisons stands in the list itself.
-        let mut order: Vec<(u128, u32)> = Vec::new();
+        let mut order: Vec<(u64, u32)> = Vec::new();
         for ((window, table), at) in picked() {
             let open = &self.open[*at];
             order.clear();
-            order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.key(*key).beginning(), row)));
-            order.sort_unstable_by(|a, b| {
-                a.0.cmp(&b.0).then_with(|| keys.text(open.keys[a.1 as usize]).cmp(keys.text(open.keys[b.1 as usize])))
-            });
+            order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.rank(*key), row)));
+            // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
+            order.sort_unstable_by_key(|(rank, _)| *rank);
+            for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+                same.sort_unstable_by(|a, b| {
+                    keys.text(open.keys[a.1 as usize]).cmp(keys.text(open.keys[b.1 as usize]))
+                });
+            }
             w.group(*table, window.start, window.end, order.len());
             for (_, row) in &order {
                 let row = *row as usize;

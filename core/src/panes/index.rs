@@ -73,6 +73,15 @@ impl Index {
         used.map(|(slot, _)| slot as u32)
     }
 
+    /// The only window of a key.
+    #[inline]
+    pub(super) fn only(&self, key: u32) -> Option<u32> {
+        match self.heads.get(key as usize) {
+            Some(Head::One(slot)) => Some(*slot),
+            _ => None,
+        }
+    }
+
     /// The slot of a key's window.
     pub(super) fn find(&self, key: u32, window: &Window) -> Option<u32> {
         match self.heads.get(key as usize)? {

@@ -158,6 +158,12 @@ impl Program {
         self.nodes.first().is_some_and(|root| matches!(root.kind, Kind::EventPeriod(_)))
     }
 
+    /// Whether it is the default trigger, which says nothing before the window's end and remembers nothing.
+    #[inline]
+    pub(crate) fn plain(&self) -> bool {
+        matches!(self.nodes[..], [Node { kind: Kind::Default, .. }])
+    }
+
     /// Whether records may give it something to wait for beside the window's end.
     pub(crate) fn waits(&self) -> bool {
         self.nodes.iter().any(|n| matches!(n.kind, Kind::Delay { .. } | Kind::EventPeriod(_)))

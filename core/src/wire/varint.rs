@@ -91,6 +91,11 @@ impl<'a> Cursor<'a> {
     /// A variable-length integer in its shortest form.
     #[inline(never)]
     pub(crate) fn varint_u128(&mut self) -> Result<u128, WireError> {
+        // Nearly all of them.
+        if let Some(b) = self.bytes.get(self.at).filter(|b| **b < 0x80) {
+            self.at += 1;
+            return Ok(u128::from(*b));
+        }
         let mut v = 0u128;
         let mut shift = 0;
         loop {
