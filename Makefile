@@ -8,7 +8,7 @@ BUILD := --release --locked --workspace
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools bench
+.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools fuzz bench
 # Cargo uses all cores by itself; two recipes at once would only wait for each other's locks.
 .NOTPARALLEL:
 
@@ -54,6 +54,10 @@ js-test: ## Types and tests of the npm package; wants `make module` before it
 
 tools: ## Outside tools of the end to end tests, pinned, into target/tools: stand-ins for AWS, Chromium, Python's wasmtime
 	@.ci/tools.sh
+
+fuzz: ## Each fuzz target of core/fuzz for FUZZ_SECONDS (60), from the corpus in the repository
+	@.ci/setup.sh
+	@.ci/fuzz.sh
 
 bench: build ## Plimsoll beside DuckDB and others (PEERS="batch flink" for Flink), then the parts alone; this machine's figures
 	@.ci/bench.sh

@@ -168,7 +168,8 @@ impl Engine {
             Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
         while place.from < f.to {
             place.from = self.record(buf, &place);
-            place.ordinal += 1;
+            // A stranger's number may be the last there is.
+            place.ordinal = place.ordinal.wrapping_add(1);
         }
     }
 

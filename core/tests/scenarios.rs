@@ -2,55 +2,12 @@
 //!
 //! All of `tests/scenarios` are run, the examples of its guide too; the folder named by `PLIMSOLL_SCENARIOS` where it is set.
 
-use plimsoll_core::engine::{Engine, FlushMode};
-use plimsoll_core::json::PADDING;
-use plimsoll_core::policy::Policy;
-use plimsoll_core::scenario::{Drive, Options, Verdict, run_file};
+#[path = "support/native.rs"]
+mod native;
+
+use native::Native;
+use plimsoll_core::scenario::{Options, Verdict, run_file};
 use std::path::{Path, PathBuf};
-
-#[derive(Default)]
-struct Native(Option<Engine>);
-
-impl Native {
-    fn engine(&mut self) -> &mut Engine {
-        self.0.as_mut().expect("opened first")
-    }
-}
-
-impl Drive for Native {
-    fn open(&mut self, policy: &Policy, snapshot: Option<&[u8]>) -> Result<(), String> {
-        let policy = Policy::from_canonical(policy.canonical()).map_err(|e| e.to_string())?;
-        self.0 = Some(match snapshot {
-            None => Engine::new(policy),
-            Some(s) => Engine::restore(policy, s).map_err(|e| e.to_string())?,
-        });
-        Ok(())
-    }
-
-    fn apply(&mut self, frames: &[u8]) -> Result<(), String> {
-        let mut padded = frames.to_vec();
-        padded.resize(frames.len() + PADDING, 0);
-        self.engine().apply(&padded, frames.len()).map_err(|e| e.to_string())
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.clear();
-        self.engine().flush(FlushMode::Final, out);
-        Ok(())
-    }
-
-    fn panes(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.clear();
-        self.engine().panes(out);
-        Ok(())
-    }
-
-    fn snapshot(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
-        out.clear();
-        self.engine().snapshot(out);
-        Ok(())
-    }
-}
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));

@@ -186,7 +186,7 @@ impl Engine {
                 Ok(event) => {
                     self.account.read += 1;
                     let to = event.next;
-                    (place.from, place.ordinal) = (to, ordinal + 1);
+                    (place.from, place.ordinal) = (to, ordinal.wrapping_add(1));
                     let (time, believed) = match self.believe(&event) {
                         Belief::Yes(t) => (t, true),
                         Belief::No(t) => (t, false),
@@ -210,7 +210,7 @@ impl Engine {
                 }
                 Err(fault) => {
                     place.from = self.refuse(fault, buf, &place);
-                    place.ordinal += 1;
+                    place.ordinal = ordinal.wrapping_add(1);
                 }
             }
         }
