@@ -20,6 +20,7 @@ use plimsoll_core::wire::frame::{self, Kind};
 use plimsoll_core::wire::{effects, panes};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
+use std::io::Write as _;
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -55,9 +56,9 @@ impl std::fmt::Debug for Case {
     }
 }
 
-#[expect(
+#[allow(
     clippy::disallowed_methods,
-    reason = "whoever runs the tests says the seed and how many cases; the engine is not told"
+    reason = "whoever runs the tests says the seed and how many cases; the engine is not told. The host allows it anyway"
 )]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|n| n.parse().expect("a whole number"))
@@ -67,7 +68,8 @@ fn number(variable: &str) -> Option<u64> {
 pub fn check<S: Strategy>(name: &str, cases: u32, of: &S, property: impl Fn(S::Value) -> TestCaseResult) {
     let seed = number("PLIMSOLL_SEED").unwrap_or_else(|| TestRunner::default().rng().next_u64());
     let cases = number("PLIMSOLL_CASES").map_or(cases, |n| n as u32);
-    println!("{name}: {cases} cases, PLIMSOLL_SEED={seed}");
+    // Not by `println!`, which is shown for failures alone.
+    writeln!(std::io::stderr(), "{name}: {cases} cases, PLIMSOLL_SEED={seed}").expect("a place for messages");
     let bytes: [u8; 32] = core::array::from_fn(|i| seed.rotate_left(i as u32).to_le_bytes()[i % 8]);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 6_000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));

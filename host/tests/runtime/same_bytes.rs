@@ -15,7 +15,7 @@ use std::sync::Arc;
 const SEEDS: u64 = 60;
 const BATCHES: u64 = 40;
 
-fn module() -> WasmEngines {
+pub fn module() -> WasmEngines {
     let mut settings = Settings::default();
     settings.cache = false;
     Modules::load(Some(crate::built::path()), settings).unwrap_or_else(|e| {
