@@ -35,6 +35,11 @@ impl Window {
     /// All of time.
     pub const GLOBAL: Self = Self { start: EventTime::MIN, end: EventTime::MAX };
 
+    /// A window with these bounds.
+    pub fn of_millis(start: i64, end: i64) -> Self {
+        Self { start: EventTime::from_millis(start), end: EventTime::from_millis(end) }
+    }
+
     /// Whether `t` lies inside.
     pub fn holds(&self, t: EventTime) -> bool {
         self.start <= t && t < self.end

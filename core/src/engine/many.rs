@@ -64,7 +64,7 @@ impl Engine {
         if !taken.is_empty() {
             let at = self.pending.slice(taken);
             if late == 0 {
-                self.pending.slices.heat(window::alike(&spec.window, taken), taken, at);
+                self.pending.slices.heat(window::alike(&spec.window, taken), taken[0], at);
             }
             self.pending.add(at, key, self.decoder.values());
         }

@@ -8,11 +8,11 @@
 
 use super::keys::Keys;
 use super::slices::Slices;
+use crate::order::{self, Tree};
 use crate::policy::{Measure, Op};
 use crate::time::EventTime;
 use crate::window::Window;
 use crate::wire::effects::{Table, Writer};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// No record had a value.
@@ -23,10 +23,11 @@ const WIDE: i64 = i64::MIN + 1;
 const LEAST: i64 = WIDE + (1 << 40);
 
 /// Deltas not yet given out.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Pending {
     ops: Vec<Op>,
-    by_window: BTreeMap<(Window, Table), usize>,
+    /// Where the rows of what is `Filed` stand in `open`.
+    filed: Tree,
     pub(super) slices: Slices,
     open: Vec<Open>,
     free: Vec<usize>,
@@ -43,8 +44,48 @@ const FAR_KEPT_MAX: usize = 1 << 12;
 /// Records of one lane spread over few windows at a time.
 const HOT: usize = 4;
 
-/// The rows of one table and window.
-#[derive(Clone, Debug, Default)]
+/// What rows are filed under, in the order in which they are given out: a window's end and start, what they are, and
+/// which: the day of late rows, or where the last window of a slice starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filed([i64; 4]);
+
+impl Filed {
+    const MAIN: i64 = 0;
+    const LATE: i64 = 1;
+    const LATE_ON: i64 = 2;
+    const SLICE: i64 = 3;
+
+    fn table(window: Window, table: Table) -> Self {
+        let (what, which) = match table {
+            Table::Main => (Self::MAIN, 0),
+            Table::Late { day: None } => (Self::LATE, 0),
+            Table::Late { day: Some(day) } => (Self::LATE_ON, day),
+        };
+        Self([window.end.as_millis(), window.start.as_millis(), what, which])
+    }
+
+    /// Records that count in windows from the first to the last.
+    pub(super) fn slice(first: Window, last: Window) -> Self {
+        Self([first.end.as_millis(), first.start.as_millis(), Self::SLICE, last.start.as_millis()])
+    }
+
+    fn window(self) -> Window {
+        Window::of_millis(self.0[1], self.0[0])
+    }
+
+    /// The table that the rows go to; none for those of a slice.
+    fn goes_to(self) -> Option<Table> {
+        match self.0[2] {
+            Self::MAIN => Some(Table::Main),
+            Self::LATE => Some(Table::Late { day: None }),
+            Self::LATE_ON => Some(Table::Late { day: Some(self.0[3]) }),
+            _ => None,
+        }
+    }
+}
+
+/// The rows of one table and window, or of a slice.
+#[derive(Debug, Default)]
 struct Open {
     /// Row + 1 of the first keys, by key id; 0 where there is none. Keys seen first are mostly those seen most, so what
     /// is looked at stands close together.
@@ -59,13 +100,19 @@ struct Open {
     values: Vec<i64>,
     /// Those that do not fit, or once did not.
     wide: Vec<i128>,
+    /// The windows that a slice owes its rows, in the order in which they close.
+    owes: Vec<Window>,
 }
 
 impl Pending {
     pub(super) fn new(measures: &[Measure]) -> Self {
+        Self::of(measures.iter().map(|m| m.op).collect())
+    }
+
+    fn of(ops: Vec<Op>) -> Self {
         Self {
-            ops: measures.iter().map(|m| m.op).collect(),
-            by_window: BTreeMap::new(),
+            ops,
+            filed: Tree::new(),
             slices: Slices::default(),
             open: Vec::new(),
             free: Vec::new(),
@@ -77,12 +124,7 @@ impl Pending {
 
     /// Rows pending; where windows overlap, how many they are at most.
     pub(super) fn rows(&self) -> usize {
-        self.rows + self.owed()
-    }
-
-    /// Rows that stand at a place.
-    pub(super) fn rows_at(&self, at: usize) -> usize {
-        self.open[at].keys.len()
+        self.rows + self.open.iter().map(|open| open.keys.len() * open.owes.len().saturating_sub(1)).sum::<usize>()
     }
 
     /// The main window that was used lately and holds `t`.
@@ -93,14 +135,7 @@ impl Pending {
 
     /// Where the rows of a table and window stand.
     pub(super) fn place(&mut self, window: Window, table: Table) -> usize {
-        let at = match self.by_window.get(&(window, table)) {
-            Some(at) => *at,
-            None => {
-                let at = self.vacant();
-                self.by_window.insert((window, table), at);
-                at
-            }
-        };
+        let at = self.file(Filed::table(window, table));
         if table == Table::Main {
             self.hot[self.turn] = Some((window, at));
             self.turn = (self.turn + 1) % HOT;
@@ -108,19 +143,71 @@ impl Pending {
         at
     }
 
-    /// A place without rows.
-    pub(super) fn vacant(&mut self) -> usize {
-        self.free.pop().unwrap_or_else(|| {
+    /// Where the rows stand that are filed so; nowhere yet is a place without rows.
+    #[inline(never)]
+    pub(super) fn file(&mut self, filed: Filed) -> usize {
+        if let Some(at) = self.filed.get(&filed.0) {
+            return *at as usize;
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
             self.open.push(Open::default());
             self.open.len() - 1
-        })
+        });
+        self.filed.insert(filed.0, at as u32);
+        at
     }
 
-    /// Forgets the rows of a place.
-    pub(super) fn vacate(&mut self, at: usize) {
-        self.rows -= self.open[at].keys.len();
-        self.open[at].clear();
-        self.free.push(at);
+    /// Forgets the rows that are filed so.
+    pub(super) fn remove(&mut self, filed: Filed) {
+        if let Some(at) = self.filed.remove(&filed.0) {
+            let open = &mut self.open[at as usize];
+            self.rows -= open.keys.len();
+            open.clear();
+            self.free.push(at as usize);
+        }
+    }
+
+    /// The windows that wait for the rows at a place.
+    pub(super) fn owes(&self, at: usize) -> &[Window] {
+        &self.open[at].owes
+    }
+
+    /// Makes windows wait for the rows at a place.
+    pub(super) fn owe(&mut self, at: usize, windows: Vec<Window>) {
+        self.open[at].owes = windows;
+    }
+
+    /// The slices and where they stand.
+    pub(super) fn all_slices(&self) -> Vec<(Filed, usize)> {
+        let all = self.filed.iter().filter(|(filed, _)| Filed(**filed).goes_to().is_none());
+        all.map(|(filed, at)| (Filed(*filed), *at as usize)).collect()
+    }
+
+    /// All that is pending as rows of windows.
+    pub(super) fn whole(&self) -> Self {
+        let mut whole = Self::of(self.ops.clone());
+        for (filed, at) in &self.filed {
+            let (filed, open) = (Filed(*filed), &self.open[*at as usize]);
+            if let Some(table) = filed.goes_to() {
+                let to = whole.place(filed.window(), table);
+                whole.merge_rows(open, to);
+            }
+            for window in &open.owes {
+                let to = whole.place(*window, Table::Main);
+                whole.merge_rows(open, to);
+            }
+        }
+        whole
+    }
+
+    /// Adds the rows of one place to those of main windows.
+    pub(super) fn merge_into(&mut self, from: usize, windows: &[Window]) {
+        let rows = core::mem::take(&mut self.open[from]);
+        for window in windows {
+            let to = self.place(*window, Table::Main);
+            self.merge_rows(&rows, to);
+        }
+        self.open[from] = rows;
     }
 
     /// Counts one record's values.
@@ -158,29 +245,26 @@ impl Pending {
         }
     }
 
-    /// Adds the rows of one place to those of another.
-    pub(super) fn merge_rows(&mut self, from: usize, to: usize) {
+    #[inline(never)]
+    fn merge_rows(&mut self, from: &Open, to: usize) {
         let n = self.ops.len();
-        let from_at = from;
-        let from = core::mem::take(&mut self.open[from_at]);
         let open = &mut self.open[to];
-        for (key, values) in from.keys.iter().zip((0..).map(|row| &from.values[row * n..row * n + n])) {
+        for (i, key) in from.keys.iter().enumerate() {
             let (row, fresh) = open.row(*key, n);
             self.rows += usize::from(fresh);
-            for ((held, op), v) in open.values[row * n..row * n + n].iter_mut().zip(&self.ops).zip(values) {
+            let held = &mut open.values[row * n..row * n + n];
+            for ((held, op), v) in held.iter_mut().zip(&self.ops).zip(&from.values[i * n..i * n + n]) {
                 if *v != NONE && (*v < LEAST || !fold_narrow(*op, held, *v)) {
                     fold_wide(*op, held, &mut open.wide, value(*v, &from.wide).expect("it is not NONE"));
                 }
             }
         }
-        self.open[from_at] = from;
     }
 
     /// Gives every key another id.
     pub(super) fn rekey(&mut self, mut id: impl FnMut(u32) -> u32) {
-        let places: Vec<usize> = self.by_window.values().copied().chain(self.sliced()).collect();
-        for at in places {
-            let open = &mut self.open[at];
+        for at in self.filed.values() {
+            let open = &mut self.open[*at as usize];
             open.keys.iter_mut().for_each(|key| *key = id(*key));
             open.index(0, (2 * open.keys.len() + 2).next_power_of_two());
         }
@@ -188,22 +272,24 @@ impl Pending {
 
     /// Writes the groups that `wanted` picks.
     pub(super) fn write(&self, keys: &Keys, w: &mut Writer<'_>, wanted: &dyn Fn(&Window, Table) -> bool) {
-        let picked = || self.by_window.iter().filter(|((window, table), _)| wanted(window, *table));
-        w.groups(picked().count());
+        let groups = self.filed.iter().filter_map(|(filed, at)| Some((Filed(*filed), Filed(*filed).goes_to()?, *at)));
+        let picked: Vec<_> = groups.filter(|(filed, table, _)| wanted(&filed.window(), *table)).collect();
+        w.groups(picked.len());
         let n = self.ops.len();
         let mut order: Vec<(u64, u32)> = Vec::new();
-        for ((window, table), at) in picked() {
-            let open = &self.open[*at];
+        for (filed, table, at) in picked {
+            let (open, window) = (&self.open[at as usize], filed.window());
             order.clear();
             order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.rank(*key), row)));
             // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
             order.sort_unstable_by_key(|(rank, _)| *rank);
             for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-                same.sort_unstable_by(|a, b| {
-                    keys.text(open.keys[a.1 as usize]).cmp(keys.text(open.keys[b.1 as usize]))
-                });
+                let mut rows: Vec<u32> = same.iter().map(|(_, row)| *row).collect();
+                let text = |row: u32| keys.text(open.keys[row as usize]);
+                order::sort(&mut rows, &mut |a, b| text(a).cmp(text(b)));
+                same.iter_mut().zip(rows).for_each(|(place, row)| place.1 = row);
             }
-            w.group(*table, window.start, window.end, order.len());
+            w.group(table, window.start, window.end, order.len());
             for (_, row) in &order {
                 let row = *row as usize;
                 let values = open.values[row * n..row * n + n].iter().map(|held| value(*held, &open.wide));
@@ -214,15 +300,9 @@ impl Pending {
 
     /// Forgets the groups that `wanted` picks.
     pub(super) fn forget(&mut self, wanted: &dyn Fn(&Window, Table) -> bool) {
-        let mut by_window = core::mem::take(&mut self.by_window);
-        by_window.retain(|(window, table), at| {
-            let gone = wanted(window, *table);
-            if gone {
-                self.vacate(*at);
-            }
-            !gone
-        });
-        self.by_window = by_window;
+        let gone = |filed: Filed| filed.goes_to().is_some_and(|table| wanted(&filed.window(), table));
+        let gone: Vec<Filed> = self.filed.keys().map(|filed| Filed(*filed)).filter(|filed| gone(*filed)).collect();
+        gone.into_iter().for_each(|filed| self.remove(filed));
         self.hot = [None; HOT];
     }
 }
@@ -310,6 +390,7 @@ impl Open {
         self.near.fill(0);
         self.table.fill((0, 0));
         self.far = 0;
+        self.owes.clear();
         self.keys.clear();
         self.values.clear();
         self.wide.clear();
@@ -394,7 +475,7 @@ mod tests {
             for turn in 0..2 {
                 let all = || ids(9, 100_000_000).chain(ids(n, step)).collect::<Vec<_>>();
                 let order: Vec<u32> = if turn == 0 { all() } else { all().into_iter().rev().collect() };
-                let mut rows = BTreeMap::new();
+                let mut rows = alloc::collections::BTreeMap::new();
                 // Each key comes again when the next ones come, and once more at the end.
                 let again = order.iter().enumerate().flat_map(|(i, key)| [key, &order[i / 2], &order[i]]);
                 for key in again.chain(&order) {

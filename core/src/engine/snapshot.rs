@@ -62,9 +62,7 @@ impl Engine {
         out.extend_from_slice(&[0; 10]);
         out.extend_from_slice(self.policy().digest());
         self.tracker.write(out);
-        let mut whole = self.pending.clone();
-        whole.merge_slices(&|_, _| true);
-        self.write(&whole, out, &|_, _| true);
+        self.write(&self.pending.whole(), out, &|_, _| true);
         if let Some(panes) = &self.panes {
             panes.write(|key| self.keys.text(key), out);
         }

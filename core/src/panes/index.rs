@@ -12,10 +12,11 @@
 //! Not here: what happens when a timer is due (`panes`).
 
 use super::open::{NO_TICK, Open};
+use crate::order::Tree;
 use crate::time::EventTime;
 use crate::window::Window;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
@@ -45,7 +46,12 @@ enum Head {
     One(u32),
     /// Those whose trigger has finished stand behind the others: whoever looks for open ones does not pass them.
     #[expect(clippy::box_collection, reason = "most keys have one window: their heads stay 16 bytes")]
-    Many(Box<BTreeMap<(bool, Window), u32>>),
+    Many(Box<Tree>),
+}
+
+/// Where a window stands among those of its key: those whose trigger has finished behind the others.
+fn standing(closed: bool, window: &Window) -> [i64; 4] {
+    [i64::from(closed), window.end.as_millis(), window.start.as_millis(), 0]
 }
 
 impl Index {
@@ -87,7 +93,7 @@ impl Index {
         match self.heads.get(key as usize)? {
             Head::None => None,
             Head::One(slot) => Some(*slot).filter(|slot| self.get(*slot).window == *window),
-            Head::Many(all) => all.get(&(false, *window)).or_else(|| all.get(&(true, *window))).copied(),
+            Head::Many(all) => all.get(&standing(false, window)).or_else(|| all.get(&standing(true, window))).copied(),
         }
     }
 
@@ -111,8 +117,9 @@ impl Index {
             }
             Some(Head::Many(all)) => {
                 let least = Window { start: EventTime::MIN, end: from };
-                for ((closed, window), slot) in all.range((false, least)..) {
-                    if *closed {
+                for (place, slot) in all.range(standing(false, &least)..) {
+                    let window = &Window::of_millis(place[2], place[1]);
+                    if place[0] != 0 {
                         break;
                     }
                     if joins(window) {
@@ -141,13 +148,13 @@ impl Index {
         match &mut self.heads[key] {
             head @ Head::None => *head = Head::One(slot),
             Head::Many(all) => {
-                all.insert((closed, window), slot);
+                all.insert(standing(closed, &window), slot);
             }
             Head::One(other) => {
                 let other = *other;
-                let mut all = BTreeMap::new();
-                all.insert((self.slots[other as usize].closed, self.get(other).window), other);
-                all.insert((closed, window), slot);
+                let mut all = Tree::new();
+                all.insert(standing(self.slots[other as usize].closed, &self.get(other).window), other);
+                all.insert(standing(closed, &window), slot);
                 self.heads[key] = Head::Many(Box::new(all));
             }
         }
@@ -166,7 +173,7 @@ impl Index {
             Head::None => unreachable!("an open window has a head"),
             Head::One(_) => *head = Head::None,
             Head::Many(all) => {
-                all.remove(&(closed, open.window));
+                all.remove(&standing(closed, &open.window));
                 if all.is_empty() {
                     *head = Head::None;
                 }
@@ -185,8 +192,8 @@ impl Index {
         let (key, old) = (open.key as usize, core::mem::replace(&mut open.window, window));
         if let Head::Many(all) = &mut self.heads[key] {
             let closed = self.slots[slot as usize].closed;
-            all.remove(&(closed, old));
-            all.insert((closed, window), slot);
+            all.remove(&standing(closed, &old));
+            all.insert(standing(closed, &window), slot);
         }
     }
 
@@ -196,8 +203,8 @@ impl Index {
         let open = self.get(slot);
         let (key, window) = (open.key as usize, open.window);
         if let Head::Many(all) = &mut self.heads[key] {
-            all.remove(&(false, window));
-            all.insert((true, window), slot);
+            all.remove(&standing(false, &window));
+            all.insert(standing(true, &window), slot);
         }
     }
 

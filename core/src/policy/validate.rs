@@ -14,10 +14,10 @@ use super::{Derived, Measure, Op, Path, Spec, Strategy, Windowing, columns};
 use crate::policy::columns::Moment;
 use crate::policy::duration::Written;
 use crate::time::TimeDelta;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 /// Named limits of a policy.
 pub mod limits {
@@ -154,12 +154,22 @@ const NAME: &str = "a name of 1 to 64 letters, digits, `_` or `-` that begins wi
 struct Problems(Vec<PolicyError>);
 
 impl Problems {
-    fn value(&mut self, field: &str, found: impl ToString, expected: &str) {
-        self.0.push(PolicyError::Value { field: field.into(), found: found.to_string(), expected: expected.into() });
+    fn value(&mut self, field: &str, found: impl Display, expected: impl Display) {
+        self.say(false, field, &found, &expected);
     }
 
-    fn name(&mut self, field: &str, found: impl ToString, expected: &str) {
-        self.0.push(PolicyError::Name { field: field.into(), found: found.to_string(), expected: expected.into() });
+    fn name(&mut self, field: &str, found: impl Display, expected: impl Display) {
+        self.say(true, field, &found, &expected);
+    }
+
+    // Many places call it: texts are made here and nowhere else, which keeps the module small.
+    #[inline(never)]
+    fn say(&mut self, name: bool, field: &str, found: &dyn Display, expected: &dyn Display) {
+        let (field, found, expected) = (field.into(), found.to_string(), expected.to_string());
+        self.0.push(match name {
+            true => PolicyError::Name { field, found, expected },
+            false => PolicyError::Value { field, found, expected },
+        });
     }
 
     fn input(&mut self, s: &Spec) {
@@ -172,23 +182,26 @@ impl Problems {
         }
         let keys = s.input.key.len();
         if keys == 0 || keys > limits::KEY_FIELDS_MAX {
-            self.value("input.key", format!("{keys} fields"), "1 to 16 fields");
+            self.value("input.key", format_args!("{keys} fields"), "1 to 16 fields");
         }
-        let mut columns: BTreeMap<&str, &Path> = BTreeMap::new();
-        for (i, p) in s.input.key.iter().enumerate() {
+        let mut columns: Vec<(&str, &Path)> = Vec::new();
+        // More are refused anyway, and comparing them all would take long.
+        for (i, p) in s.input.key.iter().take(limits::KEY_FIELDS_MAX).enumerate() {
             let at = key_at(i);
             self.path(&at, p);
             let Some(column) = p.last() else { continue };
             if limits::ROW_COLUMNS.contains(&column.as_str()) {
-                self.value(&at, quoted(&p.join(".")), &format!("a field whose last name is not {}", row_columns()));
+                self.value(&at, quoted(&p.join(".")), format_args!("a field whose last name is not {}", row_columns()));
             }
-            match columns.insert(column, p) {
+            let other = columns.iter().rev().find(|(c, _)| c == column).map(|(_, q)| *q);
+            columns.push((column, p));
+            match other {
                 None => {}
-                Some(q) if q == p => self.value(&at, format!("{} twice", quoted(&p.join("."))), "each field once"),
+                Some(q) if q == p => self.value(&at, format_args!("{} twice", quoted(&p.join("."))), "each field once"),
                 Some(q) => self.value(
                     &at,
-                    format!("{} beside `{}`", quoted(&p.join(".")), shown(q)),
-                    &format!("fields with different last names: both would be the rows' column `{column}`"),
+                    format_args!("{} beside `{}`", quoted(&p.join(".")), shown(q)),
+                    format_args!("fields with different last names: both would be the rows' column `{column}`"),
                 ),
             }
         }
@@ -243,7 +256,7 @@ impl Problems {
 
     fn bytes(&mut self, at: &str, n: u32, most: u32) {
         if n == 0 || n > most {
-            self.value(at, n, &format!("1 to {most} bytes"));
+            self.value(at, n, format_args!("1 to {most} bytes"));
         }
     }
 }

@@ -6,9 +6,9 @@
 use super::{NAME, Problems, cut, is_name, limits, measure_at, operand_at, quoted, row_columns, shown};
 use crate::policy::columns::{self, Moment};
 use crate::policy::{Derived, Keep, Kept, Op, Path, Spec};
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 impl Problems {
     pub(super) fn measures(&mut self, s: &Spec) {
@@ -16,7 +16,7 @@ impl Problems {
         if n == 0 || n > limits::MEASURES_MAX {
             let counted = if s.derived.is_empty() { "" } else { "; a mean counts for 2 of them, a variance for 3" };
             let beside = if s.kept.is_empty() || n > 0 { "" } else { "; what only panes hold comes beside them" };
-            self.value("measures", format!("{n} measures"), &format!("1 to 32 measures{counted}{beside}"));
+            self.value("measures", format_args!("{n} measures"), format_args!("1 to 32 measures{counted}{beside}"));
         }
         self.names(s);
         let owners = columns::owners(s);
@@ -39,10 +39,12 @@ impl Problems {
     /// Columns, derived numbers and kept values share one space of names.
     fn names(&mut self, s: &Spec) {
         // Names of columns do not tell capitals from small letters in SQL.
-        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        let mut names: Vec<(String, &str)> = Vec::new();
         let columns = s.measures.iter().zip(columns::owners(s)).map(|(m, owner)| (&m.name, owner));
         let others = s.derived.iter().map(|d| &d.name).chain(s.kept.iter().map(|k| &k.name));
-        for (name, owner) in columns.chain(others.map(|name| (name, None))) {
+        // More are refused anyway, and comparing them all would take long.
+        let most = limits::MEASURES_MAX + limits::DERIVED_MAX + limits::KEPT_MAX;
+        for (name, owner) in columns.chain(others.map(|name| (name, None))).take(most) {
             let at = measure_at(owner.map_or(name, |d| &d.name));
             let lower = name.to_ascii_lowercase();
             // A made name is as good as the one it is made of, if not too long.
@@ -50,7 +52,7 @@ impl Problems {
                 self.name(&at, quoted(name), NAME);
             }
             if limits::ROW_COLUMNS.contains(&lower.as_str()) {
-                self.name(&at, quoted(name), &format!("a name other than {}", row_columns()));
+                self.name(&at, quoted(name), format_args!("a name other than {}", row_columns()));
             }
             // More key fields are refused anyway, and comparing them all with each measure would take long.
             let mut key = s.input.key.iter().take(limits::KEY_FIELDS_MAX);
@@ -58,14 +60,16 @@ impl Problems {
                 let expected = format!("a name that is not a column of the key, as `{}` is", shown(p));
                 self.name(&at, quoted(name), &expected);
             }
-            match names.insert(lower, name) {
+            let other = names.iter().rev().find(|(l, _)| *l == lower).map(|(_, name)| *name);
+            names.push((lower, name));
+            match other {
                 None => {}
                 Some(o) if o == name => {
-                    self.name(&at, format!("the name {} twice", quoted(name)), "each measure's name once")
+                    self.name(&at, format_args!("the name {} twice", quoted(name)), "each measure's name once")
                 }
                 Some(o) => self.name(
                     &at,
-                    format!("{} beside `{}`", quoted(name), cut(o)),
+                    format_args!("{} beside `{}`", quoted(name), cut(o)),
                     "names that differ in more than capitals: SQL does not tell them apart",
                 ),
             }
@@ -74,7 +78,7 @@ impl Problems {
 
     fn derived(&mut self, s: &Spec) {
         if s.derived.len() > limits::DERIVED_MAX {
-            self.value("measures", format!("{} means and variances", s.derived.len()), "at most 32 of them");
+            self.value("measures", format_args!("{} means and variances", s.derived.len()), "at most 32 of them");
         }
         for d in &s.derived {
             self.formula(s, d);
@@ -101,7 +105,11 @@ impl Problems {
             && of_sum != of_squares
         {
             let at = format!("measures.{}.variance.squares", d.name);
-            self.value(&at, quoted(&of_squares.join(".")), &format!("squares of what is summed, `{}`", shown(of_sum)));
+            self.value(
+                &at,
+                quoted(&of_squares.join(".")),
+                format_args!("squares of what is summed, `{}`", shown(of_sum)),
+            );
         }
     }
 
@@ -128,7 +136,7 @@ impl Problems {
             if s.panes.is_none() {
                 let expected = "a measure that adds up over batches (count, sum, min, max, squares, mean or variance), \
                                 or a [trigger]: only panes hold such a value";
-                self.value(&at, format!("\"{op}\""), expected);
+                self.value(&at, format_args!("\"{op}\""), expected);
             }
         }
     }

@@ -69,10 +69,10 @@ impl Problems {
     fn trigger(&mut self, p: &Panes) {
         let (nodes, depth) = size(&p.trigger);
         if nodes > limits::TRIGGER_NODES_MAX {
-            self.value("trigger.when", format!("{nodes} triggers in all"), "at most 32");
+            self.value("trigger.when", format_args!("{nodes} triggers in all"), "at most 32");
         }
         if depth > limits::TRIGGER_DEPTH_MAX {
-            self.value("trigger.when", format!("triggers {depth} deep in each other"), "at most 12");
+            self.value("trigger.when", format_args!("triggers {depth} deep in each other"), "at most 12");
         }
         if nodes > limits::TRIGGER_NODES_MAX || depth > limits::TRIGGER_DEPTH_MAX {
             return;

@@ -57,7 +57,7 @@ impl Problems {
     fn offset(&mut self, offset: TimeDelta, below: TimeDelta, of: &str) {
         // A size that is wrong is refused for itself.
         if offset < TimeDelta::ZERO || (offset >= below && below > TimeDelta::ZERO) {
-            self.value("window.offset", Written(offset), &format!("0s or more and less than {of}"));
+            self.value("window.offset", Written(offset), format_args!("0s or more and less than {of}"));
         }
     }
 
