@@ -12,7 +12,7 @@
 
 use crate::account::Account;
 use crate::decode::{Decoder, date, write_int};
-use crate::policy::{Formula, LateTo, Op, Path, Policy};
+use crate::policy::{Derived, Formula, LateTo, Op, Path, Policy};
 use crate::time::{ArrivalTime, EventTime};
 use crate::window::Window;
 use crate::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table, VALUE_MAX};
@@ -323,6 +323,13 @@ pub fn derived(of: Formula, columns: &[Option<i128>]) -> Option<i128> {
             whole.checked_mul(MICROS)?.checked_add(small).map(|micros| micros / count)
         }
     }
+}
+
+/// The same as the decimal number that a row's line shows.
+pub fn derived_text(d: &Derived, columns: &[Option<i128>]) -> Option<String> {
+    let mut out = Vec::new();
+    decimal(derived(d.of, columns)?, &mut out);
+    Some(out.into_iter().map(char::from).collect())
 }
 
 fn optional(v: Option<i128>, out: &mut Vec<u8>) {

@@ -37,6 +37,7 @@ type Name = (typeof FUNCTIONS)[number];
 const HEADER = 24;
 const KIND_LINES = 1;
 const KIND_RECORD = 2;
+const KIND_TICK = 5;
 const FLAG_OVERSIZE = 1;
 const NO_ARRIVAL = -(2n ** 63n);
 /** The panic buffer holds a length and up to this many bytes. */
@@ -163,6 +164,15 @@ export class Engine {
       to += part.length;
     }
     this.#ok(this.#call("apply", handle, length), "apply");
+  }
+
+  /** Says that the clock was seen at `ms`, which is the only way in which processing time passes. */
+  tick(handle: number, ordinal: number, ms: number): void {
+    const frame = new DataView(new ArrayBuffer(HEADER));
+    frame.setUint8(1, KIND_TICK);
+    frame.setBigUint64(8, BigInt(ordinal), true);
+    frame.setBigInt64(16, BigInt(ms), true);
+    this.applyFrames(handle, new Uint8Array(frame.buffer));
   }
 
   /**

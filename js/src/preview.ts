@@ -88,6 +88,21 @@ export class Preview implements Disposable {
     this.#feed(this.#lines.push(bytes));
   }
 
+  /**
+   * Processing time has come to `ms`, in milliseconds since the epoch: triggers that wait for it give out their panes, and
+   * those of later records count from it. It is 0 at first, passes in no other way, and does not go back. The lines before
+   * count with it; one that is not complete yet does not.
+   */
+  tick(ms: number): void {
+    this.#alive();
+    if (this.#ended) throw new PlimsollError("disposed", "this preview has ended; make another one for more data");
+    if (!Number.isSafeInteger(ms)) throw new RangeError(`a tick at ${ms}: whole milliseconds since the epoch expected`);
+    this.#guarded(() => {
+      this.#instance.tick(this.#handle, this.#lines.count, ms);
+      this.#dirty = true;
+    });
+  }
+
   /** Reads a file, blob or stream to its end, gzip included. It ends the preview. */
   async read(input: Input, options: ReadOptions = {}): Promise<void> {
     for await (const chunk of chunksOf(input, options)) this.pushNdjson(chunk);

@@ -8,6 +8,7 @@ import type { PreviewOptions } from "./preview.js";
 export type Request = { id: number } & (
   | { call: "create"; engine: LoadedEngine; bindings: WebAssembly.Module; policy: string; options: PreviewOptions }
   | { call: "push"; bytes: Uint8Array }
+  | { call: "tick"; ms: number }
   | { call: "read"; input: Blob }
   | { call: "end" }
   | { call: "ask"; what: Question; args: unknown[] }

@@ -8,7 +8,8 @@ export type Int = number | bigint;
 
 /**
  * A row with the fields of its NDJSON line, in their order: the key's fields, `window_start`, `window_end`, the measures,
- * then `state` (main rows) or `arrival_day` (late rows: `YYYY-MM-DD` or null).
+ * means and variances (the number nearest to the line's decimal; null where nothing was counted), then `state` (main rows)
+ * or `arrival_day` (late rows: `YYYY-MM-DD` or null).
  */
 export interface Row {
   [column: string]: Int | string | boolean | null;
@@ -36,7 +37,7 @@ export interface PaneInfo {
 export type Scalar = Int | string | boolean | null;
 
 /**
- * What a trigger gave out: the key's fields, `window_start`, `window_end`, the measures, what is kept beside them (a scalar,
+ * What a trigger gave out: the key's fields, `window_start`, `window_end`, the measures, means and variances, what is kept beside them (a scalar,
  * a list, or `{ value, count }` each), and `pane`.
  */
 export interface Pane {

@@ -41,6 +41,8 @@ async function answer(request: Request): Promise<unknown> {
   switch (request.call) {
     case "push":
       return preview.pushNdjson(request.bytes);
+    case "tick":
+      return preview.tick(request.ms);
     case "read": {
       let told = 0;
       const onProgress = (read: number) => {

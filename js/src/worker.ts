@@ -76,6 +76,11 @@ export class PreviewWorker implements AsyncDisposable {
     await this.#ask({ call: "push", bytes: own }, [own.buffer as ArrayBuffer]);
   }
 
+  /** Processing time has come to `ms`, as in `Preview`. */
+  tick(ms: number): Promise<void> {
+    return this.#ask({ call: "tick", ms });
+  }
+
   /** Reads a file to its end in the worker, gzip included. It ends the preview. Aborting ends the worker. */
   async read(input: Blob, { signal, onProgress }: ReadOptions = {}): Promise<void> {
     signal?.throwIfAborted();

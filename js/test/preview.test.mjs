@@ -238,3 +238,61 @@ accumulation = "retracting"
   preview.dispose();
   plain.dispose();
 });
+
+test("means and variances stand in rows, late rows and panes as in their lines", async () => {
+  const policy = `${POLICY}
+mean = { mean = { sum = "total", count = "n" } }
+n = { count = "v" }
+spread = { variance = "v" }
+`;
+  const data = [["a", 1], ["a", 2], ["a", 4], ["b", null], ["c", -7]]
+    .map(([placement, v]) => JSON.stringify({ ts: 1_700_000_000_000, placement, v })).join("\n");
+  const late = '{"ts":1700009000000,"placement":"z","v":1}\n{"ts":1700000000000,"placement":"late","v":3}\n';
+  const { rows, late: lateRows, ndjson, lateNdjson } = await run(`${data}\n${late}`, [], policy);
+  assert.deepEqual(rows.map((r) => [r.placement, r.mean, r.spread]).slice(0, 3), [
+    ["a", 2.333333, 1.555555], ["b", null, null], ["c", -7, 0],
+  ]);
+  assert.deepEqual(lateRows.map((r) => [r.placement, r.mean]), [["late", 3]]);
+  const parsed = (lines) => lines.trim().split("\n").map((line) => JSON.parse(line));
+  // The columns of a variance are the engine's own, and rows tell them as their lines do.
+  assert.deepEqual(rows, parsed(ndjson));
+  assert.deepEqual(lateRows, parsed(lateNdjson));
+  assert.deepEqual(Object.keys(rows[0]), Object.keys(parsed(ndjson)[0]), "in the order of the line");
+  const preview = await Preview.create(`${policy}
+[trigger]
+when = { repeatedly = { after_count = 3 } }
+`.replace('by = "record"', 'by = "window"'));
+  preview.pushNdjson(`${data}\n`);
+  assert.deepEqual(preview.panes().map((p) => [p.placement, p.mean, p.spread]), [["a", 2.333333, 1.555555]]);
+  preview.dispose();
+});
+
+test("processing time passes by ticks alone", async () => {
+  const p = await Preview.create(`${POLICY.replace('by = "record"', 'by = "window"')}
+[trigger]
+when = { repeatedly = { after_processing_time = "10s" } }
+accumulation = "accumulating"
+`);
+  const record = (v) => p.pushNdjson(`{"ts":1700000000000,"placement":"a","v":${v}}\n`);
+  const seen = () => p.panes().map((pane) => [pane.events, pane.total, pane.pane.timing]);
+  const now = 1_700_000_000_000;
+  p.tick(now);
+  record(1);
+  p.pushNdjson('{"ts":1700000000000,"placement":"a",');
+  p.tick(now + 9_999);
+  assert.deepEqual(seen(), [], "ten seconds have not passed");
+  p.tick(now + 10_000);
+  assert.deepEqual(seen(), [[1, 1, "early"]], "a line that is not complete is not there yet");
+  p.pushNdjson('"v":2}\n');
+  p.tick(now + 5_000);
+  assert.deepEqual(seen(), [[1, 1, "early"]], "the clock does not go back");
+  record(4);
+  p.tick(now + 20_000);
+  assert.deepEqual(seen(), [[1, 1, "early"], [3, 7, "early"]]);
+  for (const ms of [1.5, NaN, 2 ** 60, "1"]) assert.throws(() => p.tick(ms), RangeError);
+  p.end();
+  assert.throws(() => p.tick(now), refused("disposed", /ended/));
+  assert.equal(p.rows()[0].total, 7);
+  p.dispose();
+  assert.throws(() => p.tick(now), refused("disposed", /make another one/));
+});

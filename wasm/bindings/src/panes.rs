@@ -2,7 +2,7 @@
 //!
 //! Not here: rows (`rows`); what a pane is (`plimsoll_core::wire::panes`).
 
-use crate::value::{Exact, KeyPart};
+use crate::value::{Exact, KeyPart, put_derived};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{column, key_parts};
 use plimsoll_core::time::EventTime;
@@ -29,6 +29,7 @@ impl Serialize for Object<'_> {
         for (m, value) in spec.measures.iter().zip(&p.columns) {
             map.serialize_entry(&m.name, &value.map(Exact))?;
         }
+        put_derived(spec, &p.columns, &mut map)?;
         for (k, value) in spec.kept.iter().zip(&p.kept) {
             map.serialize_entry(&k.name, &Kept(value))?;
         }

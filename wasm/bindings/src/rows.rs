@@ -1,7 +1,7 @@
 //! Rows of a preview: the core's `Rows`, seen from JS.
 
 use crate::panes;
-use crate::value::{Exact, KeyPart, to_js};
+use crate::value::{Exact, KeyPart, put_derived, to_js};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{self, Fate, column, day_text, key_parts};
@@ -172,6 +172,7 @@ impl Serialize for Object<'_> {
         for (m, value) in spec.measures.iter().zip(&self.row.values) {
             map.serialize_entry(&m.name, &value.map(Exact))?;
         }
+        put_derived(spec, &self.row.values, &mut map)?;
         match self.last {
             Last::State(fate) => map.serialize_entry("state", fate.name())?,
             Last::ArrivalDay(day) => map.serialize_entry("arrival_day", &day.map(day_text))?,

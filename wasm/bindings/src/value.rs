@@ -1,5 +1,8 @@
 //! Rust values as JS values, exactly.
 
+use plimsoll_core::policy::Spec;
+use plimsoll_core::rows::derived_text;
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use wasm_bindgen::JsValue;
 
@@ -34,6 +37,15 @@ impl From<i64> for Exact {
     fn from(v: i64) -> Self {
         Self(v.into())
     }
+}
+
+/// Puts the numbers that are derived from a row's columns into its object: what `JSON.parse` makes of its line.
+pub(crate) fn put_derived<M: SerializeMap>(spec: &Spec, columns: &[Option<i128>], to: &mut M) -> Result<(), M::Error> {
+    for d in &spec.derived {
+        let number = derived_text(d, columns).and_then(|text| text.parse::<f64>().ok());
+        to.serialize_entry(&d.name, &number)?;
+    }
+    Ok(())
 }
 
 /// A part of a key: text, integer, boolean or null.
