@@ -147,10 +147,14 @@ impl Panes {
         window.expiry(self.lateness) <= self.watermark
     }
 
-    /// Whether the watermark has not come to `w` yet.
+    /// The watermark has come to `w`, where no window waits for it; false, and nothing has happened, where one may.
     #[inline(always)]
-    pub(crate) fn is_behind(&self, w: EventTime) -> bool {
-        self.watermark < w
+    pub(crate) fn glides(&mut self, w: EventTime) -> bool {
+        let idle = !self.index.is_due(w);
+        if idle {
+            self.watermark = self.watermark.max(w);
+        }
+        idle
     }
 
     /// The watermark has come to `w`.

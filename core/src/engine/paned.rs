@@ -113,7 +113,8 @@ impl Engine {
 
     #[inline(always)]
     pub(super) fn advance_panes(&mut self) {
-        if self.panes.as_ref().is_some_and(|panes| panes.is_behind(self.tracker.watermark())) {
+        let watermark = self.tracker.watermark();
+        if self.panes.as_mut().is_some_and(|panes| !panes.glides(watermark)) {
             self.do_advance_panes();
         }
     }
