@@ -255,6 +255,12 @@ impl Lane {
         (&self.at, head, found, &self.current, &self.next, &self.open, self.adopted, self.state.is_some()).hash(h);
     }
 
+    /// Digests of the contents at hand, for the search over states.
+    #[cfg(test)]
+    pub(super) fn digests(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.current.iter().chain(&self.next).map(|c| c.digest)
+    }
+
     fn current(&self) -> &Arc<Content> {
         self.current.as_ref().expect("a content is at hand from INTENT to COMMIT")
     }
