@@ -137,11 +137,11 @@ pub enum Command {
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The head, and the host's clock at that moment in milliseconds since the epoch.
+    /// The head, and the host's clock when it was asked for, in milliseconds since the epoch.
     Head {
         /// What is stored.
         stored: Option<StoredHead>,
-        /// Only compared with the age of a pending content.
+        /// Only compared with the age of contents. Not the clock when the answer came: a host may have slept over it.
         now_ms: i64,
     },
     /// A fresh alias.

@@ -321,6 +321,9 @@ impl Lane {
         match why {
             Why::Start => self.start(head, stored.pend, now_ms),
             Why::Missing(name) => still_missing(name, &head, stored.pend.as_ref()),
+            // What lay about for days while this host slept is read back or computed anew, as by a host that takes over:
+            // the rows and fences that it was made for may be gone.
+            Why::Verify { resume, fence: None } if self.aged(&resume, now_ms) => self.start(head, stored.pend, now_ms),
             Why::Verify { resume, fence } => self.verified(*resume, fence, head, stored.pend),
         }
     }
@@ -343,6 +346,17 @@ impl Lane {
             return None;
         };
         Some(wrong_head(found, expected))
+    }
+
+    /// Whether a content at hand is older than an intent may be (its own age is judged when it is read back), or would be
+    /// before long if its intent were only written now.
+    fn aged(&self, resume: &At, now_ms: i64) -> bool {
+        let max_ms = self.config.intent_age_ms_max;
+        let older = |c: &Arc<Content>, ms| now_ms.saturating_sub(c.written_ms) > ms;
+        let unwritten = matches!(resume, At::PutChunks | At::Intent | At::Transact);
+        let ours = if unwritten { max_ms / 2 } else { max_ms };
+        self.current.as_ref().is_some_and(|c| older(c, ours))
+            || self.next.as_ref().is_some_and(|c| older(c, max_ms / 2))
     }
 
     fn start(&mut self, head: Head, pend: Option<StoredPend>, now_ms: i64) -> At {

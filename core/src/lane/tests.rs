@@ -289,6 +289,35 @@ fn a_pending_batch_that_is_too_old_is_not_applied() {
 }
 
 #[test]
+fn a_host_that_slept_for_days_applies_no_old_intent_and_writes_none() {
+    let aged = |lane: &mut Lane, stored| {
+        assert_eq!(command(lane), Command::ReadHead);
+        lane.answer(Answer::Head { stored, now_ms: 2_000 });
+    };
+    // Its intent is there, and too old to be applied: rows may have expired with their fences.
+    let (mut lane, c) = applying();
+    lane.answer(Answer::Applied(vec![Applied::Expired, Applied::Done]));
+    aged(&mut lane, Some(pended(&c)));
+    lane.answer(Answer::Names(vec![]));
+    assert_eq!(halted(&lane), Halt::OldIntent { n: 1, age_ms: 2_000, max_ms: 1_000 });
+    // Its intent was never written: the batch is computed anew.
+    let (mut lane, _) = offered();
+    lane.answer(Answer::Expired);
+    aged(&mut lane, Some(fresh_head().stored(None)));
+    lane.answer(Answer::Names(vec![]));
+    let Step::Compute(base) = lane.step() else { panic!("{:?}", lane.step()) };
+    assert_eq!(base.state, Some(State::default()), "from the head's state, not from the engine's");
+    // The next one, offered ahead, would be written with COMMIT.
+    let (mut lane, c) = applying();
+    lane.offer(one(&c.tip(), Batch { written_ms: -400, ..batch("2", 1) }));
+    lane.answer(Answer::Applied(vec![Applied::Done, Applied::Done]));
+    lane.answer(Answer::Expired);
+    found(&mut lane, Some(pended(&c)));
+    lane.answer(Answer::Names(vec![]));
+    assert!(lane.recovering(), "the pending one is read back, the next one forgotten");
+}
+
+#[test]
 fn a_lane_that_has_ended_stays_so() {
     let c = one(&fresh_head().tip(), Batch { done: true, ..batch("1", 0) });
     assert_eq!(started(&fresh_head().after(&c)).step(), Step::End(End::Done));
@@ -508,7 +537,7 @@ fn only_a_lane_that_is_committed_to_its_end_is_a_parent() {
     }
     let mut earlier = ended.clone();
     earlier.progress = Progress::default();
-    assert_eq!(Birth::after(&[ended.clone()], None).progress, head.progress);
+    assert_eq!(Birth::after(core::slice::from_ref(&ended), None).progress, head.progress);
     assert_eq!(Birth::after(&[ended, earlier], None).progress.watermark, None, "the least claim");
 
     // A state in chunks.

@@ -32,12 +32,14 @@ pub(super) fn counter_key() -> Item {
 impl DynamoStore {
     pub(super) async fn read_head(&self, key: &LaneKey) -> Result<Answer, Failure> {
         let (table, watch) = (&self.names.lanes, Watch::free());
+        // Before it is asked: a host that sleeps over the answer must not take what it saw for what is.
+        let now_ms = clock::now_ms();
         let get = self.writer.get_item().table_name(table).set_key(Some(item::head_key(key))).consistent_read(true);
         let got = get.customize().interceptor(watch.clone()).send().await;
         let got = got.map_err(|e| self.asked("GetItem", table).failure(&e))?;
         let stored = got.item.as_ref().map(|item| stored(item).ok_or_else(|| self.damaged(item))).transpose()?;
         self.looked(key, watch.signed_s());
-        Ok(Answer::Head { stored, now_ms: clock::now_ms() })
+        Ok(Answer::Head { stored, now_ms })
     }
 
     pub(super) async fn allocate_alias(&self) -> Result<Answer, Failure> {

@@ -1,0 +1,109 @@
+//! The lane protocol and the engine in a world where everything goes wrong: first nothing may be counted wrongly, then,
+//! once nothing fails any more, all lanes must come to their ends.
+//!
+//! ```text
+//! PLIMSOLL_SEED=n   one seed alone           SEEDS=n   so many, from a seed that differs from run to run
+//! SECONDS=n         as many as fit (`make soak`)
+//! ```
+//! A seed that fails prints its plan, cut down to the faults that matter.
+
+mod sim;
+
+use sim::engine::Native;
+use sim::mutant::Mutant;
+use sim::plan::{Fault, Plan};
+use sim::tally::Tally;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Faults in a plan; not all of them find their request.
+const FAULTS: usize = 48;
+/// At least so many fire in each seed.
+const FIRED_MIN: u64 = 20;
+
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says how many seeds; the engine is not told")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|n| n.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number")))
+}
+
+/// The plan cut down, with what it comes to.
+fn told(plan: &Plan, why: &str) -> String {
+    let small = plan.shrunk(|p| sim::run(p, Mutant::None, &Native).0.is_err());
+    let still = sim::run(&small, Mutant::None, &Native).0;
+    format!("seed {}: {why}\n{small:?}cut down it is: {still:?}", plan.seed)
+}
+
+/// Runs seeds on all cores until `enough` says so; the first that fails, and what happened in all.
+#[expect(clippy::disallowed_types, reason = "how long a run takes is asked of the tests' clock")]
+fn seeds(first: u64, enough: impl Fn(u64, std::time::Duration) -> bool + Sync) -> (Tally, u64) {
+    let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (total, begin) = (Mutex::new(Tally::default()), std::time::Instant::now());
+    let work = || {
+        let mut mine = Tally::default();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if enough(i, begin.elapsed()) || failed.load(Ordering::Relaxed) {
+                break total.lock().expect("no thread failed").add(&mine);
+            }
+            let plan = Plan::drawn(first.wrapping_add(i), FAULTS);
+            let (outcome, tally) = sim::run(&plan, Mutant::None, &Native);
+            if let Err(why) = outcome {
+                failed.store(true, Ordering::Relaxed);
+                panic!("{}", told(&plan, &why));
+            }
+            assert!(tally.faults() >= FIRED_MIN, "seed {}: only {} faults fired", plan.seed, tally.faults());
+            mine.add(&tally);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let ran = next.into_inner() - threads as u64;
+    let total = total.into_inner().expect("no thread failed");
+    println!("{ran} seeds from {first} in {:?}, {} requests\n{}", begin.elapsed(), total.requests, total.table());
+    (total, ran)
+}
+
+#[test]
+fn nothing_that_goes_wrong_makes_a_count_wrong_or_stops_a_lane_for_good() {
+    if let Some(seed) = number("PLIMSOLL_SEED") {
+        let plan = Plan::drawn(seed, FAULTS);
+        let (outcome, tally) = sim::run(&plan, Mutant::None, &Native);
+        println!("{plan:?}{}", tally.table());
+        return outcome.unwrap_or_else(|why| panic!("{}", told(&plan, &why)));
+    }
+    let (seconds, many) = (number("SECONDS"), number("SEEDS"));
+    // The same seeds each time, unless somebody wants more than the usual.
+    let first = if seconds.or(many).is_some() { RandomState::new().hash_one("soak") } else { 0 };
+    let (tally, ran) = seeds(first, |i, passed| match seconds {
+        Some(s) => passed.as_secs() >= s,
+        None => i >= many.unwrap_or(20_000),
+    });
+    if ran < 20_000 {
+        return;
+    }
+    for kind in 0..Fault::KINDS {
+        let (name, fired, mattered) = (Fault::NAMES[kind], tally.fired[kind], tally.mattered[kind]);
+        assert!(fired >= 1_000, "{name} fired {fired} times, 1,000 expected");
+        assert!(mattered >= 10, "{name} mattered {mattered} times, 10 expected");
+    }
+}
+
+#[test]
+fn every_broken_rule_is_found_within_two_thousand_seeds() {
+    for mutant in Mutant::ALL {
+        let found =
+            (0..2_000).find_map(|seed| Some((seed, sim::run(&Plan::drawn(seed, FAULTS), mutant, &Native).0.err()?)));
+        let (seed, why) = found.unwrap_or_else(|| panic!("{mutant:?} was not found in 2,000 seeds"));
+        println!("{mutant:?}: seed {seed}: {why}");
+    }
+}
+
+#[test]
+fn a_failing_plan_is_cut_down_to_what_matters() {
+    let fails = |mutant| move |p: &Plan| sim::run(p, mutant, &Native).0.is_err();
+    let plan = (0..).map(|seed| Plan::drawn(seed, FAULTS)).find(|p| fails(Mutant::NoFence)(p)).expect("a seed");
+    let small = plan.shrunk(fails(Mutant::NoFence));
+    assert!(small.faults.len() <= 6 && fails(Mutant::NoFence)(&small), "{small:?}");
+    assert!(sim::run(&Plan::quiet(plan.seed), Mutant::NoFence, &Native).0.is_ok(), "without faults no rule is missed");
+}
