@@ -215,8 +215,7 @@ impl<'a> World<'a> {
 
     fn task(&mut self, to: Address) -> Option<&mut Task> {
         let host = &mut self.hosts[to.host];
-        let task = host.tasks.get_mut(&to.shard).filter(|t| host.up && host.life == to.life && t.ticket == to.ticket);
-        task
+        host.tasks.get_mut(&to.shard).filter(|t| host.up && host.life == to.life && t.ticket == to.ticket)
     }
 
     fn clock(&self, host: usize) -> i64 {
