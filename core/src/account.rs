@@ -44,6 +44,12 @@ pub enum Reason {
     TooDeep = 12,
     /// No room for another open window (`trigger.open_max`).
     NoRoom = 13,
+    /// The filter is neither true nor false for it.
+    FilterError = 14,
+    /// A computed field has no value for it.
+    ComputedError = 15,
+    /// A number with more decimals than the measure's scale.
+    TooPrecise = 16,
     /// Its clock runs too far ahead of its arrival (class `future`, not `rejected`).
     Future = 20,
     /// Behind the watermark, where the policy sends such records here (class `late`, not `rejected`).
@@ -56,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::MissingField,
         Self::WrongType,
@@ -70,6 +76,9 @@ impl Reason {
         Self::BadUtf8,
         Self::TooDeep,
         Self::NoRoom,
+        Self::FilterError,
+        Self::ComputedError,
+        Self::TooPrecise,
         Self::Future,
         Self::Late,
         Self::ModuleTrap,
@@ -97,6 +106,9 @@ impl Reason {
             Self::BadUtf8 => "bad_utf8",
             Self::TooDeep => "too_deep",
             Self::NoRoom => "no_room",
+            Self::FilterError => "filter_error",
+            Self::ComputedError => "computed_error",
+            Self::TooPrecise => "too_precise",
             Self::Future => "future",
             Self::Late => "late",
             Self::ModuleTrap => "module_trap",
@@ -118,7 +130,7 @@ pub struct Account {
     pub future: u64,
     /// Dead letters of the record's own fault.
     pub rejected: u64,
-    /// Left out by the policy's filter.
+    /// Left out by the policy's filter, or in no window where windows leave gaps.
     pub filtered: u64,
     /// Seen before, where the policy removes duplicates.
     pub duplicate: u64,

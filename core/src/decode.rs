@@ -11,6 +11,7 @@
 //!
 //! Not here: what the event counts for (`engine`).
 
+mod computing;
 mod datetime;
 mod key;
 
@@ -19,11 +20,14 @@ pub use datetime::parse as parse_rfc3339;
 pub use key::{Key, KeyText};
 
 use crate::account::Reason;
+use crate::decimal::{Decimal, Unscaled};
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
-use crate::policy::{Op, Path, Policy, TimeField, TimeUnit, Windowing, limits};
+use crate::policy::{Measure, Op, Path, Policy, TimeField, TimeUnit, Windowing, limits};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use computing::{Computing, Verdict};
 
 /// Greatest magnitude of a time, in milliseconds: what a JavaScript `Date` holds.
 pub const TIME_MS_MAX: i64 = 8_640_000_000_000_000;
@@ -48,6 +52,19 @@ pub struct Event {
     pub arrival: Option<ArrivalTime>,
     /// The byte after the record.
     pub next: usize,
+    /// Whether it counts.
+    pub passed: Passed,
+}
+
+/// What the policy's filter says to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It counts.
+    Yes,
+    /// It does not, but it tells the time as every record does. It has no key and no values.
+    No,
+    /// It does not, and its time cannot be read.
+    Timeless,
 }
 
 /// Decodes records for one policy.
@@ -58,7 +75,10 @@ pub struct Decoder {
     time: Clock,
     arrival: Option<Clock>,
     keys: Vec<usize>,
-    measures: Vec<(Op, Option<usize>)>,
+    measures: Vec<Reading>,
+    /// How many of the fields are the record's own; the others are computed.
+    own: usize,
+    computing: Option<Box<Computing>>,
     record_bytes: usize,
     key_bytes: usize,
     key: KeyText,
@@ -71,6 +91,16 @@ pub struct Decoder {
     text: Vec<u8>,
 }
 
+/// How a measure reads its field.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    op: Op,
+    slot: Option<usize>,
+    scale: Option<u32>,
+    /// An integer is its own value.
+    plain: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     slot: usize,
@@ -78,29 +108,73 @@ struct Clock {
     check: bool,
 }
 
+/// Where the values of a policy's fields come.
+struct Slots<'a> {
+    fields: &'a [Path],
+    own: usize,
+    policy: &'a Policy,
+}
+
+impl Slots<'_> {
+    /// Of a field of the record.
+    #[inline(never)]
+    fn own(&self, p: &Path) -> usize {
+        self.fields[..self.own].iter().position(|f| f == p).expect("all wanted fields are there")
+    }
+
+    /// Of one that may be computed.
+    #[inline(never)]
+    fn any(&self, p: &Path) -> usize {
+        self.policy.computed(p).map_or_else(|| self.own(p), |i| self.own + i)
+    }
+}
+
 impl Decoder {
     /// A decoder for a policy's fields.
     pub fn new(policy: &Policy) -> Self {
         let spec = policy.spec();
         let mut fields: Vec<Path> = Vec::new();
-        let mut slot = |p: &Path| {
-            fields.iter().position(|f| f == p).unwrap_or_else(|| {
-                fields.push(p.clone());
-                fields.len() - 1
-            })
-        };
-        let mut clock = |f: &TimeField| Clock { slot: slot(&f.field), unit: f.unit, check: f.unit_check };
-        let time = clock(&spec.input.time);
-        let arrival = spec.input.arrival.as_ref().map(&mut clock);
-        let keys: Vec<usize> = spec.input.key.iter().map(&mut slot).collect();
-        let gap_slot = match &spec.window {
-            Windowing::Session { gap_field: Some(p), .. } => Some(slot(p)),
+        let gap_field = match &spec.window {
+            Windowing::Session { gap_field, .. } => gap_field.as_ref(),
             _ => None,
         };
-        let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slot(&k.field)).collect();
-        let measures = spec.measures.iter().map(|m| (m.op, m.field.as_ref().map(&mut slot))).collect::<Vec<_>>();
+        let mut wanted = Vec::from([&spec.input.time.field]);
+        wanted.extend(spec.input.arrival.iter().map(|a| &a.field));
+        let times = wanted.len();
+        wanted.extend(&spec.input.key);
+        wanted.extend(gap_field);
+        wanted.extend(spec.kept.iter().map(|k| &k.field));
+        wanted.extend(spec.measures.iter().filter_map(|m| m.field.as_ref()));
+        let plain = wanted.len();
+        for e in spec.filter.iter().chain(spec.fields.iter().map(|f| &f.value)) {
+            wanted.append(&mut e.wants());
+        }
+        for (i, p) in wanted.iter().enumerate() {
+            let computed = (times..plain).contains(&i) && policy.computed(p).is_some();
+            if !computed && !fields.contains(p) {
+                fields.push((*p).clone());
+            }
+        }
+        let own = fields.len();
+        fields.extend(spec.fields.iter().map(|f| alloc::vec![f.name.clone()]));
+        let slots = Slots { fields: &fields, own, policy };
+        let clock = |f: &TimeField| Clock { slot: slots.own(&f.field), unit: f.unit, check: f.unit_check };
+        let time = clock(&spec.input.time);
+        let arrival = spec.input.arrival.as_ref().map(clock);
+        let keys: Vec<usize> = spec.input.key.iter().map(|p| slots.any(p)).collect();
+        let gap_slot = gap_field.map(|p| slots.own(p));
+        let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slots.any(&k.field)).collect();
+        let read = |m: &Measure| Reading {
+            op: m.op,
+            slot: m.field.as_ref().map(|p| slots.any(p)),
+            scale: m.scale,
+            plain: matches!(m.op, Op::Sum | Op::Min | Op::Max) && m.scale.is_none(),
+        };
+        let measures: Vec<Reading> = spec.measures.iter().map(read).collect();
+        let computes = spec.filter.is_some() || !spec.fields.is_empty();
+        let computing = computes.then(|| Box::new(Computing::new(spec, own, &|p| slots.own(p))));
         Self {
-            scanner: Scanner::new(&fields),
+            scanner: Scanner::new(&fields[..own]),
             slots: alloc::vec![Slot::Missing; fields.len()],
             time,
             arrival,
@@ -110,6 +184,8 @@ impl Decoder {
             key: KeyText::default(),
             values: alloc::vec![None; measures.len()],
             measures,
+            own,
+            computing,
             gap_slot,
             gap: None,
             kept: alloc::vec![None; kept_slots.len()],
@@ -136,9 +212,12 @@ impl Decoder {
         framing: Framing,
         carried: Option<ArrivalTime>,
     ) -> Result<Event, Fault> {
-        let next = self.scanner.scan(buf, at, end, framing, &mut self.slots).map_err(fault)?;
+        let next = self.scanner.scan(buf, at, end, framing, &mut self.slots[..self.own]).map_err(fault)?;
         if next - at > self.record_bytes {
             return Err(Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes });
+        }
+        if self.computing.is_some() && !self.compute(buf, at)? {
+            return Ok(self.left_out(buf, at, next, carried));
         }
         let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
         let arrival = match self.arrival {
@@ -151,7 +230,33 @@ impl Decoder {
             self.read_kept(buf, at)?;
         }
         self.read_key(buf, at)?;
-        Ok(Event { time, arrival, next })
+        Ok(Event { time, arrival, next, passed: Passed::Yes })
+    }
+
+    /// Computes fields; whether the filter lets the record through.
+    #[inline(never)]
+    fn compute(&mut self, buf: &[u8], at: usize) -> Result<bool, Fault> {
+        let Some(computing) = &mut self.computing else { return Ok(true) };
+        match computing.record(buf, &mut self.slots) {
+            Verdict::Passed => Ok(true),
+            Verdict::LeftOut => Ok(false),
+            Verdict::Faulty(reason, field) => Err(Fault { reason, field, at }),
+        }
+    }
+
+    /// What is known of a record that does not count.
+    #[inline(never)]
+    fn left_out(&self, buf: &[u8], at: usize, next: usize, carried: Option<ArrivalTime>) -> Event {
+        let ms = |clock: &Clock| self.read_other_time(clock, buf, at).ok();
+        let arrival = match &self.arrival {
+            None => Some(carried),
+            Some(clock) => ms(clock).map(|ms| Some(ArrivalTime::from_millis(ms))),
+        };
+        let (time, arrival, passed) = match (ms(&self.time), arrival) {
+            (Some(time), Some(arrival)) => (time, arrival, Passed::No),
+            _ => (0, None, Passed::Timeless),
+        };
+        Event { time: EventTime::from_millis(time), arrival, next, passed }
     }
 
     /// The same as a call, where speed matters less than the module's size.
@@ -208,6 +313,7 @@ impl Decoder {
             let slot = self.kept_slots[i];
             let mut text = self.kept[i].take().unwrap_or_default();
             text.clear();
+            let buf = source(&self.computing, self.own, slot, buf);
             self.kept[i] = match self.slots[slot] {
                 Slot::Null => None,
                 Slot::Missing => {
@@ -218,36 +324,14 @@ impl Decoder {
                     Some(text)
                 }
                 other => {
-                    self.scalar(other, slot, buf, at, &mut text)?;
-                    Some(text)
-                }
-            };
-        }
-        Ok(())
-    }
-
-    /// Appends a text, integer or truth value as canonical JSON.
-    fn scalar(&mut self, value: Slot, slot: usize, buf: &[u8], at: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        match value {
-            Slot::Str { start, end, escaped } => {
-                let raw = &buf[start as usize..end as usize];
-                out.push(b'"');
-                if escaped {
-                    self.text.clear();
-                    json::unescape(raw, &mut self.text).map_err(|_| Fault {
-                        reason: Reason::Malformed,
+                    scalar(other, buf, &mut self.text, &mut text).map_err(|reason| Fault {
+                        reason,
                         field: Some(slot as u16),
                         at,
                     })?;
-                    json::write_escaped(&self.text, out);
-                } else {
-                    out.extend_from_slice(raw);
+                    Some(text)
                 }
-                out.push(b'"');
-            }
-            Slot::Int(n) => write_int(n, out),
-            Slot::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
-            other => return Err(Fault { reason: wrong_number(other, buf), field: Some(slot as u16), at }),
+            };
         }
         Ok(())
     }
@@ -290,15 +374,16 @@ impl Decoder {
 
     #[inline(always)]
     fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        for (value, (op, slot)) in self.values.iter_mut().zip(&self.measures) {
-            let Some(slot) = *slot else {
+        for (value, reading) in self.values.iter_mut().zip(&self.measures) {
+            let Some(slot) = reading.slot else {
                 *value = Some(1);
                 continue;
             };
             *value = match self.slots[slot] {
-                Slot::Int(n) if matches!(op, Op::Sum | Op::Min | Op::Max) => Some(n),
+                Slot::Int(n) if reading.plain => Some(n),
                 other => {
-                    other_value(other, *op, buf).map_err(|reason| Fault { reason, field: Some(slot as u16), at })?
+                    let buf = source(&self.computing, self.own, slot, buf);
+                    other_value(other, reading, buf).map_err(|reason| Fault { reason, field: Some(slot as u16), at })?
                 }
             };
         }
@@ -310,6 +395,7 @@ impl Decoder {
         self.key.clear();
         let mut before = b'[';
         for slot in &self.keys {
+            let buf = source(&self.computing, self.own, *slot, buf);
             if let Slot::Str { start, end, escaped: false } = self.slots[*slot] {
                 self.key.put_quoted(before, buf, start as usize, end as usize);
             } else {
@@ -356,6 +442,19 @@ impl Decoder {
             Reason::BadUtf8 => alloc::format!("not UTF-8: fault at byte {at}"),
             Reason::TooDeep => alloc::format!("nested deeper than {} levels", json::DEPTH_MAX),
             Reason::NoRoom => String::from("as many windows are open as trigger.open_max allows"),
+            Reason::FilterError if field.is_some() => {
+                alloc::format!("`where` says nothing of it: the field `{name}` is missing or of another type")
+            }
+            Reason::FilterError => String::from(
+                "`where` says nothing of it: an integer overflows or is divided by zero, or values of different types meet",
+            ),
+            Reason::ComputedError => alloc::format!(
+                "the computed field `{name}` has no value: a field that it needs is missing or of another type, or an \
+                 integer overflows or is divided by zero"
+            ),
+            Reason::TooPrecise => {
+                alloc::format!("the field `{name}` holds a number with more decimals than the measure's scale")
+            }
             Reason::Late => String::from("late, and late.to is \"dead_letters\""),
             Reason::Future => String::from("its clock is further ahead of its arrival than watermark.max_future"),
             Reason::ModuleTrap => String::from("the module trapped on it"),
@@ -364,16 +463,56 @@ impl Decoder {
     }
 }
 
+/// What a slot points into.
+#[inline(always)]
+fn source<'a>(computing: &'a Option<Box<Computing>>, own: usize, slot: usize, buf: &'a [u8]) -> &'a [u8] {
+    match computing {
+        Some(c) if slot >= own => c.texts(),
+        _ => buf,
+    }
+}
+
 /// What a measure counts of a value that is not simply its own.
 #[inline(never)]
-fn other_value(slot: Slot, op: Op, buf: &[u8]) -> Result<Option<i64>, Reason> {
-    match (slot, op) {
-        (Slot::Null, _) => Ok(None),
+fn other_value(slot: Slot, reading: &Reading, buf: &[u8]) -> Result<Option<i64>, Reason> {
+    let n = match (slot, reading.scale) {
+        (Slot::Null, _) => return Ok(None),
         // Of any type: only whether it is there counts.
-        (slot, Op::Count) if slot != Slot::Missing => Ok(Some(1)),
-        (Slot::Int(n), Op::Squares) => n.checked_mul(n).map(Some).ok_or(Reason::OutOfRange),
-        (other, _) => Err(wrong_number(other, buf)),
+        (slot, _) if reading.op == Op::Count && slot != Slot::Missing => return Ok(Some(1)),
+        (Slot::Int(n), None) => n,
+        (Slot::Int(n), Some(scale)) => n.checked_mul(10i64.pow(scale)).ok_or(Reason::OutOfRange)?,
+        (Slot::Number { start, end } | Slot::Str { start, end, escaped: false }, Some(scale)) => {
+            let number = Decimal::read(&buf[start as usize..end as usize]).ok_or(Reason::WrongType)?;
+            number.scaled(scale).map_err(|e| match e {
+                Unscaled::Digits => Reason::TooPrecise,
+                Unscaled::Range => Reason::OutOfRange,
+            })?
+        }
+        (other, _) => return Err(wrong_number(other, buf)),
+    };
+    if reading.op == Op::Squares { n.checked_mul(n).map(Some).ok_or(Reason::OutOfRange) } else { Ok(Some(n)) }
+}
+
+/// Appends a text, integer or truth value as canonical JSON.
+fn scalar(value: Slot, buf: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Reason> {
+    match value {
+        Slot::Str { start, end, escaped } => {
+            let raw = &buf[start as usize..end as usize];
+            out.push(b'"');
+            if escaped {
+                scratch.clear();
+                json::unescape(raw, scratch).map_err(|_| Reason::Malformed)?;
+                json::write_escaped(scratch, out);
+            } else {
+                out.extend_from_slice(raw);
+            }
+            out.push(b'"');
+        }
+        Slot::Int(n) => write_int(n, out),
+        Slot::Bool(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
+        other => return Err(wrong_number(other, buf)),
     }
+    Ok(())
 }
 
 /// A time in RFC 3339. One that needs escapes is no time.

@@ -1,11 +1,12 @@
 //! The engine: frames in, effects out. One per lane; `(state, input) -> (state, output)` and nothing else.
 //!
 //! ```text
-//! frame -> decode -> future? -> watermark -> late? -> window -> pending -> flush -> effects
+//! frame -> decode -> filter? -> future? -> watermark -> late? -> window -> pending -> flush -> effects
 //! ```
 //! For each record, in this order: it is decoded (else *rejected*); its arrival moves the greatest arrival; if its clock
 //! is too far ahead of its arrival it is *future*, and otherwise it is fed to the watermark; then it is judged by the
-//! watermark after it: *late*, or *counted* in its window.
+//! watermark after it: *late*, or *counted* in its window. A record that the policy's filter leaves out is *filtered*
+//! whatever its time, and feeds the watermark like any other: a rare kind of record must not hold its windows open.
 //!
 //! Invariants
 //! - How records are cut into frames, applies and flushes changes no total, no verdict and no accounting.
@@ -23,7 +24,7 @@ mod slices;
 mod snapshot;
 
 use crate::account::{Account, Reason};
-use crate::decode::{Decoder, Event, Fault};
+use crate::decode::{Decoder, Event, Fault, Passed};
 use crate::json::{Framing, PADDING};
 use crate::panes::Panes;
 use crate::policy::{Future, LateBy, LateTo, Policy, Windowing};
@@ -214,9 +215,15 @@ impl Engine {
     #[inline(always)]
     fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl Fn() -> (&'b [u8], usize)) {
         self.account.read += 1;
+        if event.passed == Passed::Timeless {
+            self.account.filtered += 1;
+            return;
+        }
         let (t, believed) = match self.believe(&event) {
             Belief::Yes(t) => (t, true),
             Belief::No(t) => (t, false),
+            // Of those that do not count none is a dead letter.
+            Belief::Quarantined if event.passed != Passed::Yes => (event.time, false),
             Belief::Quarantined => {
                 // Its arrival may have moved the watermark.
                 self.advance_panes();
@@ -224,6 +231,10 @@ impl Engine {
                 return self.quarantine(&buf[from..], ordinal, event.arrival);
             }
         };
+        if event.passed != Passed::Yes {
+            self.account.filtered += 1;
+            return self.advance_panes();
+        }
         if self.panes.is_some() {
             return self.judge_panes(t, ordinal, event.arrival, believed, &raw);
         }

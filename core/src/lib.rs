@@ -17,8 +17,10 @@
 extern crate alloc;
 
 pub mod account;
+mod decimal;
 pub mod decode;
 pub mod engine;
+pub mod expr;
 pub mod json;
 pub mod lane;
 pub mod lanes;

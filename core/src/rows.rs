@@ -12,7 +12,7 @@
 
 use crate::account::Account;
 use crate::decode::{Decoder, date, write_int};
-use crate::policy::{Derived, Formula, LateTo, Op, Path, Policy};
+use crate::policy::{Derived, Formula, LateTo, Measure, Op, Path, Policy};
 use crate::time::{ArrivalTime, EventTime};
 use crate::window::Window;
 use crate::wire::effects::{DeadLetter, Effects, Group, Progress, Row, Table, VALUE_MAX};
@@ -290,12 +290,15 @@ fn begin(policy: &Policy, bounds: &[u8], row: &Row, out: &mut Vec<u8>) {
     for (m, value) in spec.measures.iter().zip(&row.values) {
         out.push(b',');
         name(&m.name, out);
-        optional(*value, out);
+        match value {
+            None => out.extend_from_slice(b"null"),
+            Some(v) => figure(*v, m.decimals(), out),
+        }
     }
     for d in &spec.derived {
         out.push(b',');
         name(&d.name, out);
-        match derived(d.of, &row.values) {
+        match derived(d.of, &row.values, &spec.measures) {
             None => out.extend_from_slice(b"null"),
             Some(micros) => decimal(micros, out),
         }
@@ -304,13 +307,15 @@ fn begin(policy: &Policy, bounds: &[u8], row: &Row, out: &mut Vec<u8>) {
 
 /// A number made of a row's columns, in millionths, rounded towards zero; `None` where nothing was counted or the number
 /// has no place in 128 bits.
-pub fn derived(of: Formula, columns: &[Option<i128>]) -> Option<i128> {
+pub fn derived(of: Formula, columns: &[Option<i128>], measures: &[Measure]) -> Option<i128> {
     const MICROS: i128 = 1_000_000;
+    let (Formula::Mean { sum, .. } | Formula::Variance { sum, .. }) = of;
+    let unit = 10i128.pow(measures.get(sum as usize)?.decimals());
     let column = |i: u32| columns.get(i as usize).copied().flatten();
     match of {
         Formula::Mean { sum, count } => {
             let count = column(count).filter(|n| *n > 0)?;
-            column(sum)?.checked_mul(MICROS).map(|sum| sum / count)
+            column(sum)?.checked_mul(MICROS).map(|sum| sum / count / unit)
         }
         Formula::Variance { sum, count, squares } => {
             let count = column(count).filter(|n| *n > 0)?;
@@ -320,15 +325,15 @@ pub fn derived(of: Formula, columns: &[Option<i128>]) -> Option<i128> {
             let (whole, rest) = (spread / count, spread % count);
             // whole / n + rest / n^2, so that only what is small is multiplied.
             let small = rest.checked_mul(MICROS)? / count;
-            whole.checked_mul(MICROS)?.checked_add(small).map(|micros| micros / count)
+            whole.checked_mul(MICROS)?.checked_add(small).map(|micros| micros / count / unit / unit)
         }
     }
 }
 
 /// The same as the decimal number that a row's line shows.
-pub fn derived_text(d: &Derived, columns: &[Option<i128>]) -> Option<String> {
+pub fn derived_text(d: &Derived, columns: &[Option<i128>], measures: &[Measure]) -> Option<String> {
     let mut out = Vec::new();
-    decimal(derived(d.of, columns)?, &mut out);
+    decimal(derived(d.of, columns, measures)?, &mut out);
     Some(out.into_iter().map(char::from).collect())
 }
 
@@ -344,6 +349,26 @@ fn wide(v: i128, out: &mut Vec<u8>) {
         Ok(v) => write_int(v, out),
         Err(_) => out.extend_from_slice(alloc::format!("{v}").as_bytes()),
     }
+}
+
+/// Appends a column's value with so many decimals: 1,230 with two is 12.30.
+pub fn figure(units: i128, decimals: u32, out: &mut Vec<u8>) {
+    if decimals == 0 {
+        return wide(units, out);
+    }
+    if units < 0 {
+        out.push(b'-');
+    }
+    let unit = 10u128.pow(decimals);
+    let (whole, rest) = (units.unsigned_abs() / unit, units.unsigned_abs() % unit);
+    out.extend_from_slice(alloc::format!("{whole}.{rest:0width$}", width = decimals as usize).as_bytes());
+}
+
+/// The same as a text of its own.
+pub fn figure_text(units: i128, decimals: u32) -> String {
+    let mut out = Vec::new();
+    figure(units, decimals, &mut out);
+    out.into_iter().map(char::from).collect()
 }
 
 /// Appends millionths as a decimal number without needless zeros.
@@ -499,11 +524,13 @@ mod tests {
 
     #[test]
     fn means_and_variances_are_exact_to_a_millionth() {
-        let text = |of, columns: &[Option<i128>]| {
+        let scaled = |scale, of, columns: &[Option<i128>]| {
+            let column = |op| Measure { name: "m".into(), op, field: None, scale };
             let mut out = Vec::new();
-            derived(of, columns).map(|micros| decimal(micros, &mut out))?;
+            derived(of, columns, &[column(Op::Sum)]).map(|micros| decimal(micros, &mut out))?;
             String::from_utf8(out).ok()
         };
+        let text = |of, columns: &[Option<i128>]| scaled(None, of, columns);
         let mean = Formula::Mean { sum: 0, count: 1 };
         assert_eq!(text(mean, &[Some(10), Some(4)]).unwrap(), "2.5");
         assert_eq!(text(mean, &[Some(-10), Some(3)]).unwrap(), "-3.333333");
@@ -516,6 +543,25 @@ mod tests {
         assert_eq!(text(variance, &[Some(10), Some(4), Some(30)]).unwrap(), "1.25");
         assert_eq!(text(variance, &[Some(6), Some(2), Some(18)]).unwrap(), "0");
         assert_eq!(text(variance, &[Some(1), Some(3), Some(1)]).unwrap(), "0.222222");
+        // 0.01, 0.02, 0.03, 0.04, as hundredths.
+        assert_eq!(scaled(Some(2), mean, &[Some(10), Some(4)]).unwrap(), "0.025");
+        assert_eq!(scaled(Some(2), variance, &[Some(10), Some(4), Some(30)]).unwrap(), "0.000125");
+        assert_eq!(scaled(Some(2), mean, &[Some(-100), Some(3)]).unwrap(), "-0.333333");
+    }
+
+    #[test]
+    fn columns_are_shown_with_their_decimals() {
+        let text = |units, decimals| {
+            let mut out = Vec::new();
+            figure(units, decimals, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(1_230, 2), "12.30");
+        assert_eq!(text(-7, 2), "-0.07");
+        assert_eq!(text(0, 3), "0.000");
+        assert_eq!(text(VALUE_MAX, 0), "1000000000000000000000000000000");
+        assert_eq!(text(-VALUE_MAX, 18), "-1000000000000.000000000000000000");
+        assert_eq!(text(1, 36), "0.000000000000000000000000000000000001");
     }
 
     #[test]

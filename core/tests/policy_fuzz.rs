@@ -1,9 +1,10 @@
 //! Policies made at random, and documents spoiled at random: what is written is read back, and nothing panics.
 
+use plimsoll_core::expr::{Expression, Op as Operation, Step};
 use plimsoll_core::policy::text::{Code, DIAGNOSTICS_MAX, Diagnostics, Syntax, parse};
 use plimsoll_core::policy::{
-    Accumulation, Bundle, CalendarUnit, Derived, Emission, Format, Formula, Future, Input, Keep, Kept, Late, LateBy,
-    LateTo, Limits, Measure, Op, Panes, Path, Policy, Spec, Strategy as Follows, TimeField, TimeUnit,
+    Accumulation, Bundle, CalendarUnit, Computed, Derived, Emission, Format, Formula, Future, Input, Keep, Kept, Late,
+    LateBy, LateTo, Limits, Measure, Op, Panes, Path, Policy, Spec, Strategy as Follows, TimeField, TimeUnit,
     TimestampCombiner, Touching, Trigger, Watermark, Windowing, explain, limits,
 };
 use plimsoll_core::time::TimeDelta;
@@ -86,28 +87,36 @@ fn measures() -> impl Strategy<Value = Vec<Measure>> {
             .into_iter()
             .map(|name| {
                 let op = select(vec![Op::Count, Op::Sum, Op::Min, Op::Max, Op::Squares]);
-                (op, value(), any::<bool>()).prop_map(move |(op, field, all)| Measure {
+                (op, value(), any::<bool>(), scale()).prop_map(move |(op, field, all, scale)| Measure {
                     name: name.into(),
                     op,
                     field: (op != Op::Count || !all).then_some(field),
+                    scale: scale.filter(|_| op != Op::Count),
                 })
             })
             .collect::<Vec<_>>()
     })
 }
 
+fn scale() -> impl Strategy<Value = Option<u32>> {
+    option::of(0..=limits::SCALE_MAX)
+}
+
+/// Of which name, whether a variance, whether of columns of its own, where they stand, of which field and scale.
+type Moment = (&'static str, bool, bool, Index, Path, Option<u32>);
+
 /// Means and variances: of fields, with columns of their own before, between or behind the others, and of columns.
-fn moments() -> impl Strategy<Value = Vec<(&'static str, bool, bool, Index, Path)>> {
+fn moments() -> impl Strategy<Value = Vec<Moment>> {
     let names = subsequence(vec!["avg", "Spread", "v_2", "mid"], 0..=4).prop_shuffle();
     names.prop_flat_map(|names| {
-        let moment = |name| (Just(name), any::<bool>(), any::<bool>(), any::<Index>(), value());
+        let moment = |name| (Just(name), any::<bool>(), any::<bool>(), any::<Index>(), value(), scale());
         names.into_iter().map(moment).collect::<Vec<_>>()
     })
 }
 
-fn derive(measures: &mut Vec<Measure>, moments: Vec<(&'static str, bool, bool, Index, Path)>) -> Vec<Derived> {
+fn derive(measures: &mut Vec<Measure>, moments: Vec<Moment>) -> Vec<Derived> {
     let mut wanted: Vec<(&str, Vec<String>)> = Vec::new();
-    for (name, variance, own, at, field) in moments {
+    for (name, variance, own, at, field, scale) in moments {
         let ops = [("_sum", Op::Sum), ("_count", Op::Count), ("_squares", Op::Squares)];
         let ops = &ops[..if variance { 3 } else { 2 }];
         let ending = if own { "" } else { "_x" };
@@ -116,6 +125,7 @@ fn derive(measures: &mut Vec<Measure>, moments: Vec<(&'static str, bool, bool, I
             name: name.clone(),
             op: *op,
             field: Some(field.clone()),
+            scale: scale.filter(|_| *op != Op::Count),
         });
         // Between the columns of another it is no longer that one's own.
         let at = at.index(measures.len() + 1);
@@ -134,6 +144,104 @@ fn derive(measures: &mut Vec<Measure>, moments: Vec<(&'static str, bool, bool, I
         },
     });
     derived.collect()
+}
+
+fn concat(parts: Vec<Vec<Step>>, last: Step) -> Vec<Step> {
+    parts.into_iter().flatten().chain([last]).collect()
+}
+
+fn field() -> impl Strategy<Value = Vec<Step>> {
+    select(vec!["a", "in", "é", "two words", "\n", "x-1"]).prop_map(|name| {
+        // Some of a policy's paths begin with others' last names.
+        vec![Step::Field(vec!["expr".into(), name.into()])]
+    })
+}
+
+fn text() -> impl Strategy<Value = Vec<Step>> {
+    prop_oneof![
+        field(),
+        ".{0,6}".prop_map(|t| vec![Step::Text(t)]),
+        "[\"'\\\\`]{0,4}".prop_map(|t| vec![Step::Text(t)])
+    ]
+}
+
+/// Steps that make an integer or a text.
+fn computed() -> impl Strategy<Value = Vec<Step>> {
+    let leaf = prop_oneof![field(), any::<i64>().prop_map(|n| vec![Step::Int(n)])];
+    let whole = leaf.prop_recursive(4, 20, 3, |inner| {
+        let operator = select(vec![
+            Step::Op(Operation::Add),
+            Step::Op(Operation::Subtract),
+            Step::Op(Operation::Multiply),
+            Step::Op(Operation::Divide),
+            Step::Op(Operation::Remainder),
+        ]);
+        prop_oneof![
+            (inner.clone(), inner.clone(), operator).prop_map(|(a, b, o)| concat(vec![a, b], o)),
+            inner.clone().prop_map(|a| concat(vec![a], Step::Op(Operation::Negative))),
+            (field(), inner.clone(), inner).prop_map(|(c, a, b)| concat(vec![c, a, b], Step::Op(Operation::If))),
+            text().prop_map(|a| concat(vec![a], Step::Op(Operation::Size))),
+        ]
+    });
+    prop_oneof![3 => whole, 1 => text()]
+}
+
+/// Steps that make a truth value.
+fn truth() -> impl Strategy<Value = Vec<Step>> {
+    let order = || {
+        select(vec![
+            Step::Op(Operation::Equal),
+            Step::Op(Operation::NotEqual),
+            Step::Op(Operation::Less),
+            Step::Op(Operation::AtMost),
+            Step::Op(Operation::Greater),
+            Step::Op(Operation::AtLeast),
+        ])
+    };
+    let number = (-999..999_i64, -30..30_i32).prop_filter("in one spelling", |(n, _)| n % 10 != 0);
+    let number = number.prop_map(|(n, e)| vec![Step::Number(format!("{n}e{e}"))]);
+    let methods = || select(vec![Step::Op(Operation::StartsWith), Step::Op(Operation::EndsWith)]);
+    let leaf = prop_oneof![
+        field(),
+        any::<bool>().prop_map(|b| vec![Step::Op(if b { Operation::True } else { Operation::False })]),
+        field().prop_map(|f| match &f[0] {
+            Step::Field(p) => vec![Step::Has(p.clone())],
+            _ => f,
+        }),
+        (field(), number, order()).prop_map(|(a, b, o)| concat(vec![a, b], o)),
+        (text(), text(), methods()).prop_map(|(a, b, m)| concat(vec![a, b], m)),
+        (text(), ".{0,4}").prop_map(|(a, t)| concat(vec![a, vec![Step::Text(t)]], Step::Op(Operation::Contains))),
+        (field(), vec(text(), 0..4)).prop_map(|(a, list)| {
+            let n = list.len() as u32;
+            concat([vec![a], list].concat(), Step::In(n))
+        }),
+        field().prop_map(|a| concat(vec![a, vec![Step::Op(Operation::Null)]], Step::Op(Operation::NotEqual))),
+    ];
+    leaf.prop_recursive(5, 30, 3, move |inner| {
+        let two = select(vec![
+            Step::Op(Operation::And),
+            Step::Op(Operation::Or),
+            Step::Op(Operation::Equal),
+            Step::Op(Operation::Less),
+        ]);
+        prop_oneof![
+            (inner.clone(), inner.clone(), two).prop_map(|(a, b, o)| concat(vec![a, b], o)),
+            inner.clone().prop_map(|a| concat(vec![a], Step::Op(Operation::Not))),
+            (inner.clone(), inner.clone(), inner).prop_map(|(c, a, b)| concat(vec![c, a, b], Step::Op(Operation::If))),
+            (computed_number(), computed_number(), order()).prop_map(|(a, b, o)| concat(vec![a, b], o)),
+        ]
+    })
+}
+
+fn computed_number() -> impl Strategy<Value = Vec<Step>> {
+    computed().prop_map(|steps| if matches!(steps[..], [Step::Text(_)]) { vec![Step::Int(1)] } else { steps })
+}
+
+/// Within the bounds, which the generators do not keep.
+fn expression(steps: impl Strategy<Value = Vec<Step>>) -> impl Strategy<Value = Expression> {
+    steps.prop_map(
+        |steps| if steps.len() > 80 { Expression(vec![Step::Op(Operation::True)]) } else { Expression(steps) },
+    )
 }
 
 fn kept() -> impl Strategy<Value = Vec<Kept>> {
@@ -266,14 +374,45 @@ fn policy() -> impl Strategy<Value = Policy> {
         let panes = panes.or(merging.then_some(of_sessions));
         (late(panes.is_some()), Just(window), Just(panes))
     });
-    let what = (measures(), moments(), kept());
+    // Computed fields are known by the last measure that is no count of all.
+    let fields = option::of(vec(expression(computed()), 1..3));
+    let what = (measures(), moments(), kept(), option::of(expression(truth())), fields);
     ("[A-Za-z][A-Za-z0-9_-]{0,63}", input(), watermark(), when, what, limits).prop_map(
-        |(policy, input, watermark, (late, window, panes), (mut measures, moments, mut kept), limits)| {
-            let derived = derive(&mut measures, moments);
+        |(
+            policy,
+            input,
+            watermark,
+            (late, window, panes),
+            (mut measures, moments, mut kept, filter, fields),
+            limits,
+        )| {
             if panes.is_none() {
                 kept.clear();
             }
-            let spec = Spec { v: 1, policy, input, window, watermark, late, measures, derived, kept, panes, limits };
+            let mut named = Vec::new();
+            let free = measures.iter_mut().filter(|m| m.field.is_some());
+            for ((i, value), m) in fields.into_iter().flatten().enumerate().zip(free) {
+                let name = format!("computed-{i}");
+                m.field = Some(vec![name.clone()]);
+                named.push(Computed { name, value });
+            }
+            let derived = derive(&mut measures, moments);
+            let fields = named;
+            let spec = Spec {
+                v: 1,
+                policy,
+                filter,
+                input,
+                fields,
+                window,
+                watermark,
+                late,
+                measures,
+                derived,
+                kept,
+                panes,
+                limits,
+            };
             Policy::new(spec).expect("only policies are made here")
         },
     )

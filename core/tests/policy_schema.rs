@@ -85,6 +85,19 @@ fn good() -> Vec<Value> {
         full["window"] = window;
         documents.push(full.clone());
     }
+    full["where"] = json!("country == 'JP' && size(page) > 0");
+    full["fields"] = json!({ "shop": "has(at.shop) ? at.shop : 'none'", "cents": "v.euros * 100 + v.cents" });
+    full["input"]["key"] = json!(["page", "shop"]);
+    full["measures"] = json!({
+        "n": "count", "cents": {"sum": "cents"}, "scaled_l": {"min": {"field": "v.l", "scale": 0}},
+        "scaled_s": {"sum": {"field": "v.s", "scale": 2}}, "scaled_q": {"squares": {"field": "v.s", "scale": 18}},
+        "scaled_h": {"max": {"field": "v.l", "scale": 1}}, "scaled_m": {"mean": {"field": "v.m", "scale": 3}},
+        "scaled_v": {"variance": {"field": "v.m", "scale": 3}},
+    });
+    documents.push(full.clone());
+    let object = full.as_object_mut().expect("an object");
+    object.remove("where");
+    object.remove("fields");
     full["measures"] = json!({
         "n": "count", "f": {"first": "v.f"}, "l": {"last": "v.f"}, "a": {"list": {"field": "v.a", "most": 7}},
         "d": {"distinct": "v.d"}, "p95": {"quantile": {"field": ["v", "p"], "q": 0.95}},
@@ -161,7 +174,7 @@ fn every_other_property_is_refused_by_both() {
             let object = wrong.pointer_mut(&place).and_then(Value::as_object_mut).expect("an object");
             object.insert("unheard_of".into(), json!(1));
             let e = read(&wrong).expect_err("an unknown field");
-            let code = if place == "/measures" { Code::WrongType } else { Code::UnknownField };
+            let code = if place == "/measures" || place == "/fields" { Code::WrongType } else { Code::UnknownField };
             let path = format!("{}.unheard_of", dotted(&place));
             let found: Vec<_> = e.all.iter().map(|d| (d.code, d.path.as_str())).collect();
             assert_eq!(found, [(code, path.trim_start_matches('.'))], "{wrong}");
@@ -306,7 +319,9 @@ fn section(place: &str) -> String {
         [] => String::new(),
         ["input", _] => "time".into(),
         ["window", kind] => (*kind).into(),
+        ["fields"] => "computed".into(),
         ["measures", _] => "measure".into(),
+        ["measures", name, _] if name.starts_with("scaled") => "scaled".into(),
         ["measures", _, moment @ ("mean" | "variance")] => format!("columns_of_{moment}"),
         ["measures", .., kept] => (*kept).into(),
         ["trigger", .., trigger @ ("after_watermark" | "after_processing_time" | "or_finally")] => (*trigger).into(),
@@ -405,6 +420,8 @@ impl Judge {
             "maxProperties" => most(object.map(Map::len)),
             "minItems" => least(array.map(Vec::len)),
             "maxItems" => most(array.map(Vec::len)),
+            // The schema counts characters, the reader bytes.
+            "maxLength" => most(text.map(|t| t.chars().count())),
             "minLength" => least(text.map(|t| t.chars().count())),
             "minimum" => v.as_f64().is_none_or(|n| n >= arg.as_f64().expect("a number")),
             "maximum" => v.as_f64().is_none_or(|n| n <= arg.as_f64().expect("a number")),

@@ -147,8 +147,12 @@ fn derived_numbers_name_columns_of_the_right_kind() {
 fn a_million_of_anything_gets_an_answer() {
     let many = |f: &dyn Fn(usize) -> String| (0..1_000_000).map(f).collect::<Vec<_>>();
     let names = many(&|i| format!("m{i}"));
-    let column =
-        |name: &String| Measure { name: name.clone(), op: Op::Sum, field: Some(vec!["a".into(), name.clone()]) };
+    let column = |name: &String| Measure {
+        name: name.clone(),
+        op: Op::Sum,
+        field: Some(vec!["a".into(), name.clone()]),
+        scale: None,
+    };
     assert_eq!(refused(|s| s.measures = names.iter().map(column).collect()), "measures");
     let of = Formula::Mean { sum: 1, count: 0 };
     assert_eq!(

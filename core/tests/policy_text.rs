@@ -75,13 +75,14 @@ fn path(p: &str) -> Vec<String> {
 }
 
 fn measure(name: &str, op: Op, field: Option<&str>) -> Measure {
-    Measure { name: name.into(), op, field: field.map(path) }
+    Measure { name: name.into(), op, field: field.map(path), scale: None }
 }
 
 fn full() -> Spec {
     Spec {
         v: 1,
         policy: "impressions".into(),
+        filter: None,
         input: Input {
             format: Format::Json,
             time: TimeField { field: path("meta.ts"), unit: TimeUnit::Us, unit_check: false },
@@ -89,6 +90,7 @@ fn full() -> Spec {
             key: vec![path("placement"), path("ad.creative"), vec!["v1.0".into(), "size".into()]],
             source: Some(path("device")),
         },
+        fields: Vec::new(),
         window: Windowing::Fixed { size: TimeDelta::from_mins(60), offset: TimeDelta::from_mins(15) },
         watermark: Watermark {
             strategy: Strategy::Quantile { q_milli: 250, sample: 1_001, min_sample: 32 },

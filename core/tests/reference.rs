@@ -351,6 +351,7 @@ impl<'a> Model<'a> {
             {
                 believed = false;
                 match self.spec.watermark.future {
+                    _ if !support::passes(self.spec, &r) => return self.account[3] += 1,
                     Future::Quarantine => return self.account[2] += 1,
                     Future::Clamp => r.t = limit,
                     _ => {}
@@ -371,6 +372,9 @@ impl<'a> Model<'a> {
                 let claim = estimate - self.spec.watermark.delay.as_millis();
                 self.rise_to(self.arrivals.iter().max().map_or(claim, |at| claim.min(*at)));
             }
+        }
+        if !support::passes(self.spec, &r) {
+            return self.account[3] += 1;
         }
         let by_itself = self.spec.late.by == LateBy::Record && r.t < self.watermark;
         let (mut refused, mut taken) = (Vec::new(), Vec::new());

@@ -7,7 +7,9 @@ const GROUPS = /\B(?=(\d{3})+(?!\d))/g;
 export function number(v: number | bigint | string | null | undefined): string {
   if (v === null || v === undefined) return "–";
   if (typeof v === "number") return grouped.format(v);
-  return String(v).replace(GROUPS, ",");
+  // Only what stands before the point is grouped.
+  const [whole, ...decimals] = String(v).split(".") as [string, ...string[]];
+  return [whole.replace(GROUPS, ","), ...decimals].join(".");
 }
 
 /** A date and time: `2026-11-23 19:02:13`, with milliseconds where there are any. */

@@ -161,6 +161,7 @@ export class Live {
       ...tile("late ◆", number(a.late), share(a.late), "late"),
       ...tile("rejected ✕", number(a.rejected), share(a.rejected), "rejected"),
       ...tile("clock ahead ▲", number(a.future), share(a.future), "future"),
+      ...(a.filtered ? tile("filtered", number(a.filtered), share(a.filtered)) : []),
       ...tile("watermark, UTC", clockOrNone(s.watermark), s.watermark === null ? "not enough seen" : `${duration(s.lag.watermark_ms)} ago`, "water"),
       ...tile("last commit", duration(s.lag.commit_ms), "ago"),
       ...tile("behind the tip", duration(s.lag.read_ms), "reading"),

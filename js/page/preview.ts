@@ -178,6 +178,7 @@ export class PreviewPanel {
         ...tile("late ◆", number(account.late), share(account.late), "late"),
         ...tile("rejected ✕", number(account.rejected), share(account.rejected), "rejected"),
         ...tile("clock ahead ▲", number(account.future), share(account.future), "future"),
+        ...(account.filtered ? tile("filtered", number(account.filtered), share(account.filtered)) : []),
         ...tile("watermark, UTC", clockOrNone(progress.watermark), progress.watermark === null ? "not enough seen" : (time(progress.watermark).split(" ")[0] ?? ""), "water"),
         ...tile("windows", number(windows.length), `${number(windows.filter((w) => w.state === "final").length)} final`)),
       reasons(account.reasons),
@@ -269,7 +270,7 @@ function text(value: unknown): string {
 }
 
 function figure(value: unknown): string {
-  return typeof value === "number" || typeof value === "bigint" ? number(value) : "–";
+  return typeof value === "number" || typeof value === "bigint" || typeof value === "string" ? number(value) : "–";
 }
 
 function bytes(n: number): string {

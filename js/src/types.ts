@@ -9,7 +9,7 @@ export type Int = number | bigint;
 /**
  * A row with the fields of its NDJSON line, in their order: the key's fields, `window_start`, `window_end`, the measures,
  * means and variances (the number nearest to the line's decimal; null where nothing was counted), then `state` (main rows)
- * or `arrival_day` (late rows: `YYYY-MM-DD` or null).
+ * or `arrival_day` (late rows: `YYYY-MM-DD` or null). A measure with decimals is its text, "12.30": no number holds it exactly.
  */
 export interface Row {
   [column: string]: Int | string | boolean | null;
@@ -53,6 +53,7 @@ export interface WindowTotal {
   end: number;
   state: "provisional" | "final";
   keys: number;
+  /** Of a measure with decimals the nearest number. */
   total: Int;
 }
 
@@ -80,6 +81,7 @@ export interface Account {
   late: Int;
   future: Int;
   rejected: Int;
+  /** Left out by the policy's `where`, or in no window. */
   filtered: Int;
   duplicate: Int;
   /** Of `late`: in no table. */
@@ -106,7 +108,7 @@ export interface PolicyInfo {
   sha256: string;
   /** Key columns. */
   keys: string[];
-  measures: { name: string; op: string }[];
+  measures: { name: string; op: string; decimals: number }[];
   /** Where the arrival time stands in a record; null: the source says it, and a file does not. */
   arrivalField: string | null;
   /** Whether a trigger gives out panes. */

@@ -7,7 +7,7 @@
 
 use super::{Belief, Engine, Place};
 use crate::account::Reason;
-use crate::decode::Fault;
+use crate::decode::{Fault, Passed};
 use crate::engine::keys::Keys;
 use crate::engine::pending::Pending;
 use crate::json::Framing;
@@ -188,6 +188,13 @@ impl Engine {
                     self.account.read += 1;
                     let to = event.next;
                     (place.from, place.ordinal) = (to, ordinal.wrapping_add(1));
+                    if event.passed != Passed::Yes {
+                        self.account.filtered += 1;
+                        if event.passed == Passed::No {
+                            self.believe(&event);
+                        }
+                        continue;
+                    }
                     let (time, believed) = match self.believe(&event) {
                         Belief::Yes(t) => (t, true),
                         Belief::No(t) => (t, false),

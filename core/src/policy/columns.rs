@@ -76,9 +76,13 @@ impl Formula {
 
 /// The columns of a mean or variance of a field.
 #[cfg(feature = "text")]
-pub(crate) fn made(moment: Moment, name: &str, field: &Path) -> Vec<Measure> {
-    let column =
-        |(ending, op): &(&str, Op)| Measure { name: format!("{name}{ending}"), op: *op, field: Some(field.clone()) };
+pub(crate) fn made(moment: Moment, name: &str, field: &Path, scale: Option<u32>) -> Vec<Measure> {
+    let column = |(ending, op): &(&str, Op)| Measure {
+        name: format!("{name}{ending}"),
+        op: *op,
+        field: Some(field.clone()),
+        scale: scale.filter(|_| *op != Op::Count),
+    };
     moment.endings().iter().map(column).collect()
 }
 
@@ -99,10 +103,10 @@ pub(crate) fn made_for(s: &Spec, d: &Derived) -> Option<usize> {
     let first = columns[0].2;
     let side_by_side = columns.iter().enumerate().all(|(i, (_, _, column))| *column as usize == first as usize + i);
     let own = s.measures.get(first as usize..)?.get(..columns.len()).filter(|_| side_by_side)?;
-    let field = own[0].field.as_ref()?;
+    let (field, scale) = (own[0].field.as_ref()?, own[0].scale);
     let alike = own.iter().zip(Moment::of(&d.of).endings()).all(|(m, (ending, op))| {
         let named = m.name.strip_suffix(ending) == Some(d.name.as_str());
-        named && m.op == *op && m.field.as_ref() == Some(field)
+        named && m.op == *op && m.field.as_ref() == Some(field) && m.scale == scale.filter(|_| *op != Op::Count)
     });
     alike.then_some(first as usize)
 }

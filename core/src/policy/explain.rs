@@ -18,7 +18,9 @@ use alloc::vec::Vec;
 /// Says what a policy does, a sentence a line.
 pub fn explain(policy: &Policy) -> String {
     let s = policy.spec();
-    let mut sentences = Vec::from([what(s), times(s), final_when(s)]);
+    let mut sentences = Vec::from([what(s)]);
+    sentences.extend(expressions(s));
+    sentences.extend([times(s), final_when(s)]);
     sentences.extend(s.panes.iter().flat_map(|p| panes::sentences(s, p)));
     sentences.extend([late(s), future(s), bounds(s)]);
     sentences.join("\n")
@@ -77,6 +79,35 @@ fn what(s: &Spec) -> String {
     let from = if offset.as_millis() == 0 { String::new() } else { format!(", offset by {}", Written(offset)) };
     let key: Vec<String> = s.input.key.iter().map(|p| p.join(".")).collect();
     format!("{} per {}, {each}{from}.", capital(&parts.join(", ")), and(&key))
+}
+
+fn expressions(s: &Spec) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(filter) = &s.filter {
+        out.push(format!(
+            "Counts only records where {filter}; the others tell the time and are counted as filtered, and one for which \
+             that is neither true nor false is rejected."
+        ));
+    }
+    if !s.fields.is_empty() {
+        let all: Vec<String> = s.fields.iter().map(|f| format!("{} is {}", f.name, f.value)).collect();
+        out.push(format!("Computes fields: {}. A record for which one has no value is rejected.", all.join("; ")));
+    }
+    let exact = |scale| {
+        let columns = s.measures.iter().zip(columns::owners(s)).filter(move |(m, _)| m.scale == Some(scale));
+        let mut names: Vec<String> = columns.map(|(m, owner)| owner.map_or(&m.name, |d| &d.name).clone()).collect();
+        names.dedup();
+        names
+    };
+    for scale in 0..=limits::SCALE_MAX {
+        let names = exact(scale);
+        if !names.is_empty() {
+            let have = if names.len() == 1 { "has" } else { "have" };
+            let places = if scale == 1 { "1 decimal".into() } else { format!("{scale} decimals") };
+            out.push(format!("{} {have} {places}; a record with more is rejected.", and(&names)));
+        }
+    }
+    out
 }
 
 /// `0.95 quantile`, or `median`.

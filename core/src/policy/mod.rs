@@ -20,6 +20,7 @@ mod explain;
 #[cfg(feature = "text")]
 pub mod text;
 
+use crate::expr::Expression;
 use crate::time::TimeDelta;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -47,8 +48,14 @@ pub struct Spec {
     pub v: u32,
     /// The policy's name: letters, digits, `_` and `-`.
     pub policy: String,
+    /// Which records count: those for which it is true. `None` where all do.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
+    pub filter: Option<Expression>,
     /// How records become events.
     pub input: Input,
+    /// Fields that records do not have themselves, for keys and measures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "canonical::not_empty")]
+    pub fields: Vec<Computed>,
     /// Where in event time results are computed.
     pub window: Windowing,
     /// When event time is believed to be complete.
@@ -68,6 +75,16 @@ pub struct Spec {
     pub panes: Option<Panes>,
     /// Bounds on what strangers can make us keep.
     pub limits: Limits,
+}
+
+/// A field that is computed. Keys and measures know it by its name, which hides a field of the record; expressions do not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Computed {
+    /// Its name.
+    pub name: String,
+    /// Its value: an integer, a text, a truth value or null.
+    pub value: Expression,
 }
 
 /// Where a value stands in a record: `a.b` is the field `b` of the object `a`.
@@ -556,6 +573,21 @@ pub struct Measure {
     pub op: Op,
     /// From which field. A count of a field counts the records where it is not null; one of none counts all.
     pub field: Option<Path>,
+    /// How many decimals its numbers have: then 12.34 is 1,234 units of a hundredth. `None` for integers.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
+    pub scale: Option<u32>,
+}
+
+impl Measure {
+    /// How many decimals its column has: 1,234 is 12.34 where there are two. The square of hundredths is one of
+    /// ten-thousandths.
+    pub fn decimals(&self) -> u32 {
+        match self.op {
+            Op::Count => 0,
+            Op::Squares => 2 * self.scale.unwrap_or(0),
+            Op::Sum | Op::Min | Op::Max => self.scale.unwrap_or(0),
+        }
+    }
 }
 
 /// What a measure computes, on integers, exactly.
@@ -617,6 +649,13 @@ impl Policy {
         self.spec.panes.as_ref().is_some_and(|p| p.trigger.needs_ticks())
     }
 
+    /// Which computed field a path means.
+    #[inline(never)]
+    pub(crate) fn computed(&self, path: &Path) -> Option<usize> {
+        let [name] = path.as_slice() else { return None };
+        self.spec.fields.iter().position(|f| f.name == *name)
+    }
+
     /// Whether windows of one key may become one.
     pub fn merges(&self) -> bool {
         matches!(self.spec.window, Windowing::Session { .. })
@@ -640,10 +679,14 @@ impl Policy {
         &self.digest
     }
 
-    /// What names the rows: policy name, windows, keys and measures, as the first 8 bytes of their SHA-256.
+    /// What names the rows: policy name, windows, keys and measures, and the filter and computed fields where there are
+    /// some, as the first 8 bytes of their SHA-256.
     pub fn shape(&self) -> [u8; 8] {
         let s = &self.spec;
-        let rows = canonical::write(&(&s.policy, &s.window, &s.input.key, &s.measures));
+        let mut rows = canonical::write(&(&s.policy, &s.window, &s.input.key, &s.measures));
+        if s.filter.is_some() || !s.fields.is_empty() {
+            rows.extend(canonical::write(&(&s.filter, &s.fields)));
+        }
         let digest: [u8; 32] = Sha256::digest(&rows).into();
         core::array::from_fn(|i| digest[i])
     }

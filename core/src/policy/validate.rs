@@ -3,9 +3,10 @@
 //! Every refusal names the field by its path in people's text (`window.fixed`, `input.key[1]`, `measures.views`), what
 //! was found and what would be right, so that `text` can point at the place. All refusals are found, not the first.
 //!
-//! Rules of one kind stand in files of their own: `window`, `measures`, `panes`.
+//! Rules of one kind stand in files of their own: `window`, `measures`, `panes`, `expressions`.
 //! Not here: the forms of values in people's text (`text`), of durations (`duration`).
 
+mod expressions;
 mod measures;
 mod panes;
 mod window;
@@ -52,6 +53,12 @@ pub mod limits {
     pub const OPEN_MAX: u32 = 10_000_000;
     /// Most values of a list, and most values of a top k.
     pub const LIST_MAX: u32 = 10_000;
+    /// Most computed fields.
+    pub const COMPUTED_MAX: usize = 16;
+    /// Most decimals of a measure.
+    pub use crate::decimal::SCALE_MAX;
+    /// Bounds of an expression.
+    pub use crate::expr::limits as expression;
     /// Most changes of offset that a time zone may have.
     pub const ZONE_CHANGES_MAX: usize = 2_000;
     /// Deepest path of a field.
@@ -119,9 +126,10 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
     p.lateness(s);
     p.panes(s);
     p.measures(s);
+    p.expressions(s);
     // Beyond the counts above the document is refused anyway, and comparing all pairs of fields would take long.
     let few = s.measures.len() <= limits::MEASURES_MAX && s.kept.len() <= limits::KEPT_MAX;
-    if few && s.input.key.len() <= limits::KEY_FIELDS_MAX {
+    if few && s.input.key.len() <= limits::KEY_FIELDS_MAX && s.fields.len() <= limits::COMPUTED_MAX {
         p.prefixes(s);
     }
     let l = &s.limits;
@@ -132,21 +140,36 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
 }
 
 /// All the paths that a spec wants of a record, with the field that wants them; unsorted, duplicates included.
-pub(crate) fn wanted(s: &Spec) -> impl Iterator<Item = (String, &Path)> {
+#[inline(never)]
+fn wanted(s: &Spec) -> Vec<(String, &Path)> {
     let i = &s.input;
-    let gap_field = match &s.window {
-        Windowing::Session { gap_field, .. } => gap_field.as_ref(),
-        _ => None,
-    };
-    core::iter::once((String::from("input.time.field"), &i.time.field))
-        .chain(i.arrival.iter().map(|a| ("input.arrival.field".into(), &a.field)))
-        .chain(i.key.iter().enumerate().map(|(i, p)| (key_at(i), p)))
-        .chain(i.source.iter().map(|p| ("input.source".into(), p)))
-        .chain(gap_field.map(|p| (String::from("window.session.gap_field"), p)))
-        .chain(
-            s.measures.iter().zip(columns::owners(s)).filter_map(|(m, o)| Some((operand_at(m, o), m.field.as_ref()?))),
-        )
-        .chain(s.kept.iter().map(|k| (measures::kept_at(k), &k.field)))
+    let mut all = Vec::from([(String::from("input.time.field"), &i.time.field)]);
+    if let Some(a) = &i.arrival {
+        all.push(("input.arrival.field".into(), &a.field));
+    }
+    for (i, p) in i.key.iter().enumerate() {
+        all.push((key_at(i), p));
+    }
+    if let Some(p) = &i.source {
+        all.push(("input.source".into(), p));
+    }
+    if let Windowing::Session { gap_field: Some(p), .. } = &s.window {
+        all.push(("window.session.gap_field".into(), p));
+    }
+    for (m, owner) in s.measures.iter().zip(columns::owners(s)) {
+        if let Some(p) = &m.field {
+            all.push((operand_at(m, owner), p));
+        }
+    }
+    for k in &s.kept {
+        all.push((measures::kept_at(k), &k.field));
+    }
+    for (at, e) in expressions::all(s) {
+        for p in e.wants() {
+            all.push((at.clone(), p));
+        }
+    }
+    all
 }
 
 const NAME: &str = "a name of 1 to 64 letters, digits, `_` or `-` that begins with a letter";
@@ -172,6 +195,7 @@ impl Problems {
         });
     }
 
+    #[inline(never)]
     fn input(&mut self, s: &Spec) {
         self.path("input.time.field", &s.input.time.field);
         if let Some(a) = &s.input.arrival {
@@ -207,6 +231,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn watermark(&mut self, s: &Spec) {
         let w = &s.watermark;
         if let Strategy::Quantile { q_milli, sample, min_sample } = w.strategy {
@@ -228,15 +253,18 @@ impl Problems {
     }
 
     // A value cannot be both a number and an object that holds another wanted value.
+    #[inline(never)]
     fn prefixes(&mut self, s: &Spec) {
-        for (at, p) in wanted(s).filter(|(_, p)| !p.is_empty()) {
-            if let Some((other, q)) = wanted(s).find(|(_, q)| q.len() > p.len() && q[..p.len()] == p[..]) {
+        let all = wanted(s);
+        for (at, p) in all.iter().filter(|(_, p)| !p.is_empty()) {
+            if let Some((other, q)) = all.iter().find(|(_, q)| q.len() > p.len() && q[..p.len()] == p[..]) {
                 let expected = format!("a field that is not an object: `{}` is wanted by `{other}`", shown(q));
-                self.value(&at, quoted(&p.join(".")), &expected);
+                self.value(at, quoted(&p.join(".")), &expected);
             }
         }
     }
 
+    #[inline(never)]
     fn path(&mut self, at: &str, p: &Path) {
         if p.is_empty()
             || p.len() > limits::PATH_DEPTH_MAX
@@ -247,6 +275,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn span(&mut self, at: &str, d: TimeDelta, least_ms: i64) {
         if d.as_millis() < least_ms || d > limits::SPAN_MAX {
             let expected = if least_ms > 0 { "a duration from 1ms to 3660d" } else { "a duration from 0s to 3660d" };
@@ -254,6 +283,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn bytes(&mut self, at: &str, n: u32, most: u32) {
         if n == 0 || n > most {
             self.value(at, n, format_args!("1 to {most} bytes"));
@@ -261,21 +291,25 @@ impl Problems {
     }
 }
 
+#[inline(never)]
 fn is_name(n: &str) -> bool {
     n.len() <= limits::NAME_BYTES_MAX
         && n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         && n.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
 }
 
+#[inline(never)]
 fn key_at(i: usize) -> String {
     format!("input.key[{i}]")
 }
 
+#[inline(never)]
 fn measure_at(name: &str) -> String {
     format!("measures.{name}")
 }
 
 /// Where a column's field is written; `owner` is what the column was made for.
+#[inline(never)]
 fn operand_at(m: &Measure, owner: Option<&Derived>) -> String {
     if let Some(d) = owner {
         return format!("measures.{}.{}", d.name, Moment::of(&d.of).name());
@@ -290,15 +324,18 @@ fn operand_at(m: &Measure, owner: Option<&Derived>) -> String {
     format!("measures.{}.{op}", m.name)
 }
 
+#[inline(never)]
 fn row_columns() -> String {
     format!("one of the rows' own columns ({})", limits::ROW_COLUMNS.join(", "))
 }
 
 /// A path as it is written, cut to a length that a message bears.
+#[inline(never)]
 fn shown(p: &Path) -> String {
     cut(&p.join("."))
 }
 
+#[inline(never)]
 fn quoted(text: &str) -> String {
     format!("{:?}", cut(text))
 }

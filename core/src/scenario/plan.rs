@@ -140,6 +140,7 @@ fn spec(window: Windowing, strategy: Strategy, delay: TimeDelta, late: Late) -> 
     Spec {
         v: limits::CANONICAL_VERSION,
         policy: "scenario".into(),
+        filter: None,
         input: Input {
             format: Format::Json,
             time: TimeField { field: vec![TIME.into()], unit: TimeUnit::Ms, unit_check: false },
@@ -147,10 +148,11 @@ fn spec(window: Windowing, strategy: Strategy, delay: TimeDelta, late: Late) -> 
             key: vec![vec![KEY.into()]],
             source: None,
         },
+        fields: Vec::new(),
         window,
         watermark: Watermark { strategy, delay, max_future: None, future: Future::Accept },
         late,
-        measures: vec![Measure { name: "count".into(), op: Op::Count, field: None }],
+        measures: vec![Measure { name: "count".into(), op: Op::Count, field: None, scale: None }],
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,
@@ -349,11 +351,11 @@ impl Node<'_> {
 /// The columns, and what is kept beside them.
 fn aggregates(names: &[String], needs: Needs) -> Result<(Vec<Measure>, Vec<Kept>), Stop> {
     let field = || vec![String::from(VALUE)];
-    let mut measures = vec![Measure { name: "count".into(), op: Op::Count, field: None }];
+    let mut measures = vec![Measure { name: "count".into(), op: Op::Count, field: None, scale: None }];
     let mut kept = Vec::new();
     let mut column = |name: &str, op: Op| {
         if measures.iter().all(|m| m.name != name) {
-            measures.push(Measure { name: name.into(), op, field: Some(field()) });
+            measures.push(Measure { name: name.into(), op, field: Some(field()), scale: None });
         }
     };
     for name in names {

@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use plimsoll_core::engine::{Engine, FlushMode};
+use plimsoll_core::expr::{Expression, Op as Operation, Step as Part};
 use plimsoll_core::json::PADDING;
 use plimsoll_core::policy::{
     Accumulation, Bundle, CalendarUnit, Emission, Format, Future, Input, Keep, Kept, Late, LateBy, LateTo, Limits,
@@ -89,12 +90,15 @@ fn path(name: &str) -> Vec<String> {
 /// A policy of these windows and panes that counts everything there is to count; its watermark is given.
 pub fn spec(window: Windowing, panes: Panes) -> Spec {
     let time = TimeField { field: path("ts"), unit: TimeUnit::Ms, unit_check: false };
-    let measure = |name: &str, op, field: Option<&str>| Measure { name: name.into(), op, field: field.map(path) };
+    let measure =
+        |name: &str, op, field: Option<&str>| Measure { name: name.into(), op, field: field.map(path), scale: None };
     let kept = |name: &str, what| Kept { name: name.into(), what, field: path("v") };
     Spec {
         v: 1,
         policy: "laws".into(),
+        filter: None,
         input: Input { format: Format::Json, time, arrival: None, key: vec![path("k")], source: None },
+        fields: Vec::new(),
         window,
         watermark: Watermark { strategy: Follow::Given, delay: ms(0), max_future: None, future: Future::Quarantine },
         late: Late { by: LateBy::Window, allowed_lateness: ms(0), to: LateTo::Table },
@@ -243,9 +247,11 @@ pub fn policies(
 ) -> impl Strategy<Value = (Policy, i64)> {
     let whole = (windows, triggers.prop_flat_map(rules), follows());
     let rest = (0i64..6, proptest::option::weighted(0.3, 0i64..12), 0usize..3, any::<bool>(), 0i64..14, 0usize..3);
-    (whole, rest).prop_map(|(((window, unit), panes, strategy), rest)| {
+    let rest = (rest, proptest::bool::weighted(0.2));
+    (whole, rest).prop_map(|(((window, unit), panes, strategy), (rest, filtered))| {
         let (delay, max_future, future, by_record, lateness, to) = rest;
         let mut spec = spec(window, panes);
+        spec.filter = filtered.then(filter);
         spec.watermark = Watermark {
             strategy,
             delay: ms(delay / 2 * unit),
@@ -260,6 +266,24 @@ pub fn policies(
         scale(&mut spec.panes.as_mut().expect("just given").trigger, unit);
         (Policy::new(spec).unwrap_or_else(|e| panic!("the generator makes valid policies: {e}")), unit)
     })
+}
+
+/// `v == null || v % 3 != 0`
+fn filter() -> Expression {
+    let v = || Part::Field(path("v"));
+    let rest = [v(), Part::Int(3), Part::Op(Operation::Remainder), Part::Int(0), Part::Op(Operation::NotEqual)];
+    Expression(
+        [v(), Part::Op(Operation::Null), Part::Op(Operation::Equal)]
+            .into_iter()
+            .chain(rest)
+            .chain([Part::Op(Operation::Or)])
+            .collect(),
+    )
+}
+
+/// Whether the filter that a policy may have lets a record through.
+pub fn passes(policy: &Spec, r: &Rec) -> bool {
+    policy.filter.is_none() || r.v.is_none_or(|v| v % 3 != 0)
 }
 
 /// Puts periods of event time into the unit of the windows.

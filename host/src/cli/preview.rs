@@ -194,8 +194,11 @@ fn report(s: &Summary, json: bool, module: Option<[u8; 32]>) {
     let share = |n: u64| if a.read == 0 { 0.0 } else { 100.0 * n as f64 / a.read as f64 };
     eprintln!("{:>14} records read", a.read);
     eprintln!("{:>14} counted   {:6.2} %   in {} rows", a.counted, share(a.counted), s.rows);
-    for (name, n) in [("late", a.late), ("future", a.future), ("rejected", a.rejected)] {
-        eprintln!("{n:>14} {name:<9} {:6.2} %", share(n));
+    for (name, n) in [("late", a.late), ("future", a.future), ("filtered", a.filtered), ("rejected", a.rejected)] {
+        // Most policies have no filter.
+        if name != "filtered" || n > 0 {
+            eprintln!("{n:>14} {name:<9} {:6.2} %", share(n));
+        }
     }
     for (reason, n) in &a.reasons {
         eprintln!("{n:>14}   {}", reason.name());

@@ -164,8 +164,10 @@ pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>, json: bool) {
         }
         return;
     }
+    // Most policies have no filter.
+    let filtered = if a.filtered > 0 { format!(", filtered {}", a.filtered) } else { String::new() };
     eprintln!(
-        "plimsoll: read {}, counted {}, late {}, future {}, rejected {}; {} rows written",
+        "plimsoll: read {}, counted {}, late {}, future {}, rejected {}{filtered}; {} rows written",
         a.read, a.counted, a.late, a.future, a.rejected, stats.rows_written
     );
 }

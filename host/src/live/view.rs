@@ -9,6 +9,7 @@ pub use crate::store::hex;
 
 use super::{LaneState, LaneStatus, RecentRows, StatusHub};
 use plimsoll_core::policy::Op;
+use plimsoll_core::rows::figure_text;
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -115,7 +116,8 @@ impl StatusHub {
             _ => "",
         };
         let name = |path: &Vec<String>| path.last().cloned().unwrap_or_default();
-        let measures: Vec<Value> = spec.measures.iter().map(|m| json!({ "name": m.name, "op": op(m.op) })).collect();
+        let measures: Vec<Value> =
+            spec.measures.iter().map(|m| json!({ "name": m.name, "op": op(m.op), "decimals": m.decimals() })).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "module": self.about.module.map(|d| hex(&d)),
@@ -176,7 +178,12 @@ impl StatusHub {
         let watermark = inner.watermark();
         let shown = inner.recent.shown(inner.believed_now(self.delay()));
         drop(inner);
-        let row = |(key, values): (Vec<u8>, Vec<Option<i128>>)| json!({ "key": key_texts(&key), "values": values.into_iter().map(integer).collect::<Vec<_>>() });
+        let measures = &self.policy.spec().measures;
+        let weight = RecentRows::new(&self.policy).weight().map_or(0, |i| measures[i].decimals());
+        let row = |(key, values): (Vec<u8>, Vec<Option<i128>>)| {
+            let values = values.into_iter().zip(measures).map(|(v, m)| figure(v, m.decimals()));
+            json!({ "key": key_texts(&key), "values": values.collect::<Vec<_>>() })
+        };
         let windows = shown.into_iter().map(|w| {
             json!({
                 "start": w.start.as_millis(),
@@ -185,8 +192,8 @@ impl StatusHub {
                 "ahead": w.ahead,
                 "keys": w.keys,
                 "keys_beyond": w.keys_beyond,
-                "total": integer(Some(w.total)),
-                "late": integer(Some(w.late)),
+                "total": figure(Some(w.total), weight),
+                "late": figure(Some(w.late), weight),
                 "rows": w.rows.into_iter().map(row).collect::<Vec<_>>(),
             })
         });
@@ -231,10 +238,12 @@ fn key_texts(key: &[u8]) -> Vec<String> {
 }
 
 /// A number where JS holds it exactly, else its digits.
-fn integer(v: Option<i128>) -> Value {
+/// An integer, or its text where a JS number would not hold it; a decimal as its text.
+fn figure(v: Option<i128>, decimals: u32) -> Value {
     const EXACT: i128 = (1 << 53) - 1;
     match v {
         None => Value::Null,
+        Some(v) if decimals > 0 => Value::from(figure_text(v, decimals)),
         Some(v) if (-EXACT..=EXACT).contains(&v) => Value::from(v as i64),
         Some(v) => Value::from(v.to_string()),
     }

@@ -46,12 +46,12 @@ pub fn explain_policy(text: &str, file_name: &str) -> Result<String, JsError> {
     Ok(explain(&read(text, file_name)?))
 }
 
-/// What a policy's rows look like: `{ name, sha256, keys, measures: [{ name, op }], arrivalField, panes }`.
+/// What a policy's rows look like: `{ name, sha256, keys, measures: [{ name, op, decimals }], arrivalField, panes }`.
 #[wasm_bindgen(js_name = describePolicy)]
 pub fn describe_policy(text: &str, file_name: &str) -> Result<JsValue, JsError> {
     let policy = read(text, file_name)?;
     let spec = policy.spec();
-    let measures = spec.measures.iter().map(|m| Measure { name: &m.name, op: m.op }).collect();
+    let measures = spec.measures.iter().map(|m| Measure { name: &m.name, op: m.op, decimals: m.decimals() }).collect();
     Ok(to_js(&Description {
         name: &spec.policy,
         sha256: policy.digest().iter().map(|b| format!("{b:02x}")).collect(),
@@ -77,6 +77,7 @@ struct Description<'a> {
 struct Measure<'a> {
     name: &'a str,
     op: Op,
+    decimals: u32,
 }
 
 fn dotted(path: &Path) -> String {

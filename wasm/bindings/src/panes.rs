@@ -2,7 +2,7 @@
 //!
 //! Not here: rows (`rows`); what a pane is (`plimsoll_core::wire::panes`).
 
-use crate::value::{Exact, KeyPart, put_derived};
+use crate::value::{Exact, Figure, KeyPart, put_derived};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{column, key_parts};
 use plimsoll_core::time::EventTime;
@@ -27,7 +27,7 @@ impl Serialize for Object<'_> {
         map.serialize_entry("window_start", &Exact::from(p.window.start.as_millis()))?;
         map.serialize_entry("window_end", &Exact::from(p.window.end.as_millis()))?;
         for (m, value) in spec.measures.iter().zip(&p.columns) {
-            map.serialize_entry(&m.name, &value.map(Exact))?;
+            map.serialize_entry(&m.name, &value.map(|units| Figure { units, decimals: m.decimals() }))?;
         }
         put_derived(spec, &p.columns, &mut map)?;
         for (k, value) in spec.kept.iter().zip(&p.kept) {

@@ -1,7 +1,7 @@
 //! Rows of a preview: the core's `Rows`, seen from JS.
 
 use crate::panes;
-use crate::value::{Exact, KeyPart, put_derived, to_js};
+use crate::value::{Exact, Figure, KeyPart, put_derived, to_js};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{self, Fate, column, day_text, key_parts};
@@ -99,7 +99,7 @@ impl Rows {
     }
 
     /// The main rows' totals by window, oldest first: `{ start, end, state, keys, total }`. `total` is that of the
-    /// `measure`-th measure.
+    /// `measure`-th measure; for charts, so that one with decimals comes as the nearest number.
     pub fn windows(&self, measure: usize) -> JsValue {
         let mut windows: BTreeMap<Window, (u32, i128)> = BTreeMap::new();
         for (window, row) in self.rows.main() {
@@ -107,12 +107,17 @@ impl Rows {
             *keys += 1;
             *total = total.saturating_add(row.values.get(measure).copied().flatten().unwrap_or(0));
         }
+        let decimals = self.policy.spec().measures.get(measure).map_or(0, |m| m.decimals());
         let view = |(w, (keys, total)): (Window, (u32, i128))| WindowView {
             start: w.start.as_millis().into(),
             end: w.end.as_millis().into(),
             state: if self.rows.is_final(&w) { Fate::Final } else { Fate::Provisional }.name(),
             keys,
-            total: Exact(total),
+            total: if decimals == 0 {
+                Total::Exact(Exact(total))
+            } else {
+                Total::Near(total as f64 / 10f64.powi(decimals as i32))
+            },
         };
         to_js(&windows.into_iter().map(view).collect::<Vec<_>>())
     }
@@ -170,7 +175,7 @@ impl Serialize for Object<'_> {
         map.serialize_entry("window_start", &Exact::from(self.window.start.as_millis()))?;
         map.serialize_entry("window_end", &Exact::from(self.window.end.as_millis()))?;
         for (m, value) in spec.measures.iter().zip(&self.row.values) {
-            map.serialize_entry(&m.name, &value.map(Exact))?;
+            map.serialize_entry(&m.name, &value.map(|units| Figure { units, decimals: m.decimals() }))?;
         }
         put_derived(spec, &self.row.values, &mut map)?;
         match self.last {
@@ -187,7 +192,14 @@ struct WindowView {
     end: Exact,
     state: &'static str,
     keys: u32,
-    total: Exact,
+    total: Total,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Total {
+    Exact(Exact),
+    Near(f64),
 }
 
 #[derive(Serialize)]

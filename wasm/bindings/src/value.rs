@@ -1,7 +1,7 @@
 //! Rust values as JS values, exactly.
 
 use plimsoll_core::policy::Spec;
-use plimsoll_core::rows::derived_text;
+use plimsoll_core::rows::{derived_text, figure_text};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use wasm_bindgen::JsValue;
@@ -42,10 +42,26 @@ impl From<i64> for Exact {
 /// Puts the numbers that are derived from a row's columns into its object: what `JSON.parse` makes of its line.
 pub(crate) fn put_derived<M: SerializeMap>(spec: &Spec, columns: &[Option<i128>], to: &mut M) -> Result<(), M::Error> {
     for d in &spec.derived {
-        let number = derived_text(d, columns).and_then(|text| text.parse::<f64>().ok());
+        let number = derived_text(d, columns, &spec.measures).and_then(|text| text.parse::<f64>().ok());
         to.serialize_entry(&d.name, &number)?;
     }
     Ok(())
+}
+
+/// A column's value: an integer exactly, a decimal as its text, `"12.30"`: no JS number holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    pub(crate) units: i128,
+    pub(crate) decimals: u32,
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.decimals == 0 {
+            return Exact(self.units).serialize(to);
+        }
+        to.serialize_str(&figure_text(self.units, self.decimals))
+    }
 }
 
 /// A part of a key: text, integer, boolean or null.

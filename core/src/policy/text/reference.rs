@@ -5,6 +5,7 @@
 use super::diagnostic::Code;
 use super::reader::Later;
 use super::{DEPTH_MAX, DIAGNOSTICS_MAX, SIZE_MAX, schema, walk};
+use crate::expr::limits as expression;
 use crate::policy::{Policy, explain, limits};
 use schemars::schema_for;
 use serde_json::Value;
@@ -29,7 +30,7 @@ longest     = { max = "watch_ms" }
 "#;
 
 /// Policies that show the rest.
-const MORE: [(&str, &str); 3] = [
+const MORE: [(&str, &str); 4] = [
     (
         "Days of a place, with a mean and a variance; a row is amended for two more days",
         r#"policy = "views-by-day"
@@ -77,6 +78,29 @@ accumulation = "retracting"
 posts   = "count"
 authors = { distinct = "author" }
 words   = { top_k = { field = "word", k = 10 } }
+"#,
+    ),
+    (
+        "Sales in two countries, of sites that may be missing; money in hundredths",
+        r#"policy = "sales"
+where  = 'event == "sale" && country in ["DE", "JP"] && !page.startsWith("/test/")'
+
+[input]
+time = { field = "ts", unit = "ms" }
+key  = ["country", "shop"]
+
+[fields]
+shop = 'has(site.id) ? site.id : "none"'
+big  = "price >= 99.5 ? 1 : 0"
+
+[window]
+fixed = "1h"
+
+[measures]
+sales   = "count"
+large   = { sum = "big" }
+revenue = { sum = { field = "price", scale = 2 } }
+price   = { mean = { field = "price", scale = 2 } }
 "#,
     ),
     (
@@ -188,9 +212,10 @@ pub fn reference() -> String {
         }
     }
     p("## Types\n");
-    for name in ["duration", "shift", "path", "name"] {
+    for name in ["duration", "shift", "path", "name", "expression"] {
         p(&format!("- **{name}**: {}", description(&schema["$defs"][name])));
     }
+    expressions(&mut p);
     p("\n## Rules over the whole policy\n");
     p(&format!("- At most {} key fields and {} measures.", limits::KEY_FIELDS_MAX, limits::MEASURES_MAX));
     p(&format!(
@@ -198,6 +223,17 @@ pub fn reference() -> String {
         limits::ROW_COLUMNS.join("`, `")
     ));
     p("  measures are compared without regard to capitals, as SQL does.");
+    p(&format!(
+        "- At most {} computed fields. Keys and measures know them by name, in place of a field of the record that is named",
+        limits::COMPUTED_MAX
+    ));
+    p(
+        "  so; expressions know the record's fields alone. One that nothing uses is refused, and so is a time that is computed.",
+    );
+    p(
+        "- Rows show a measure with a scale as a decimal, `12.30`. A store's own tables and views hold it in whole units of its",
+    );
+    p("  last decimal, `1230`. Squares have twice as many decimals.");
     p("- A field cannot be wanted both as a value and as an object that holds another wanted field (`a` and `a.b`).");
     p(
         "- `late.allowed_lateness` needs `late.by = \"window\"`; `\"unbounded\"` needs panes (a `[trigger]`, or sessions).",
@@ -239,8 +275,87 @@ pub fn reference() -> String {
     p(
         "written are no part of it; the order of key fields and measures is. Its shape, the first 8 bytes of the SHA-256 of",
     );
-    p("name, windows, key and measures, names its rows: another delay keeps the rows, another key begins new ones.");
+    p(
+        "name, windows, key and measures, and of the filter and computed fields where there are some, names its rows: another",
+    );
+    p(
+        "delay keeps the rows, another key or filter begins new ones. Of an expression only its meaning is part of both: not its",
+    );
+    p("spaces, needless brackets, comments, or how its texts and numbers are spelt.");
     out
+}
+
+/// The language of `where` and `[fields]`.
+fn expressions(p: &mut impl FnMut(&str)) {
+    p("\n## Expressions\n");
+    p(
+        "`where` and `[fields]` are written in a part of [CEL](https://cel.dev), the Common Expression Language. The record's",
+    );
+    p("fields are its variables.\n");
+    p("| written | meaning |");
+    p("|---|---|");
+    for (written, meaning) in [
+        (
+            "`a`, `a.b`, `a[\"b c\"]`, `` `a-b` ``",
+            "a field; one whose name is no word, or one of CEL's own, stands in backticks",
+        ),
+        ("`5`, `0x1f`, `1.5`, `\"x\"`, `'x'`, `r\"\\d\"`, `true`, `null`", "literals"),
+        ("`a == b`, `a != b`", "values of different types differ; numbers are compared as numbers"),
+        ("`a < b`, `<=`, `>`, `>=`", "numbers, texts (by characters), or truth values, of one kind"),
+        ("`a && b`, `a \\|\\| b`, `!a`", "truth values"),
+        ("`a ? b : c`", "`b` where `a` is true, else `c`"),
+        ("`a in [b, c]`", "whether it equals one of a list that is written out"),
+        ("`a + b`, `-`, `*`, `/`, `%`, `-a`", "integers of 64 bits; `/` goes towards zero, `%` has the sign of `a`"),
+        ("`has(a.b)`", "whether the field is there, `null` included"),
+        ("`a.startsWith(b)`, `a.endsWith(b)`", "of texts"),
+        ("`a.contains(\"x\")`", "of a text; what is looked for is written out"),
+        ("`size(a)`, `a.size()`", "characters of a text"),
+    ] {
+        p(&format!("| {written} | {meaning} |"));
+    }
+    p("");
+    p(
+        "- A missing field, a value of another type, an integer beyond 64 bits and a division by zero are errors. As in CEL,",
+    );
+    p(
+        "  `false && error` is false and `true || error` is true on either side, `? :` looks at the branch that it takes alone,",
+    );
+    p("  and everything else that is given an error is one.");
+    p(
+        "- A filter that comes to an error, or to neither true nor false, rejects the record as `filter_error`: it becomes a dead",
+    );
+    p("  letter. `has(country) && country == \"JP\"` counts records without a country as `filtered` instead.");
+    p(
+        "- A computed field is an integer, a text, a truth value or null. One that comes to an error rejects the record as",
+    );
+    p("  `computed_error`. Where the filter says no, nothing is computed.");
+    p(
+        "- A record that the filter leaves out still moves the watermark, if its time can be read and is not too far ahead: how",
+    );
+    p("  far time has come does not depend on what is counted.");
+    p(
+        "- There are no floats: numbers with a point, an exponent, or more than 64 bits are compared as decimals, exactly, and",
+    );
+    p("  nothing else is done with them. `0.1 == 1e-1`, and 2^53 + 1 differs from 2^53.");
+    p(
+        "- Unlike in CEL, `has()` takes a field of the record itself too, and is false where what should contain the field is not",
+    );
+    p("  there or no object.");
+    p("- An object or list differs from every other value; two of them are not compared, which is an error.");
+    p(
+        "- Left out: `matches`, conversions, times and durations, unsigned integers, bytes, lists and maps as values, macros",
+    );
+    p("  but `has`, and `+` on texts.");
+    p(
+        "- What literals alone show to be wrong (`1 + \"a\"`, a filter that is an integer) is refused with its place in the text.",
+    );
+    p(&format!(
+        "- At most {} bytes, {} fields, literals, operators and functions, {} of the record's fields, and brackets, calls,",
+        expression::TEXT_BYTES_MAX,
+        expression::STEPS_MAX,
+        expression::FIELDS_MAX
+    ));
+    p(&format!("  conditions and signs {} deep.", expression::DEPTH_MAX));
 }
 
 /// A row of a section's table.
@@ -279,6 +394,8 @@ fn kind(schema: &Value, field: &Value) -> String {
             "duration" | "path" | "name" | "shift" => target.into(),
             "when" => "trigger".into(),
             "measures" => "names with measures".into(),
+            "computed" => "names with expressions".into(),
+            "expression" => target.into(),
             _ if target_schema["oneOf"][0]["const"].is_string() => "one of".into(),
             _ => "fields".into(),
         };

@@ -4,9 +4,10 @@
 //! - Every default, bound and word of the schema comes from the constants and types that `walk` and `validate` use.
 //! - What `PolicyDocument` writes, `walk` reads: a test goes through all properties of the schema.
 //!
-//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`.
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `expression`.
 //! Not here: reading (`walk`), the document in sentences (`reference`).
 
+mod expression;
 mod measures;
 mod trigger;
 mod window;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use std::borrow::Cow;
 
+use expression::{ExpressionDocument, Fields};
 use measures::Measures;
 use trigger::TriggerDocument;
 use window::WindowDocument;
@@ -44,8 +46,18 @@ pub struct PolicyDocument {
     /// The policy's name. Rows of policies with other names, windows, keys or measures never mix.
     #[schemars(example = &"impressions")]
     policy: Name,
+    /// Which records count: those for which it is true. The others are counted as `filtered`, and tell the time as every
+    /// record does; one for which it is neither true nor false is rejected as `filter_error`.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ExpressionDocument", default, example = &"country == \"JP\" && size(page) > 0")]
+    filter: Option<ExpressionDocument>,
     /// How records become events.
     input: InputDocument,
+    /// Fields that records do not have themselves, by name, for keys and measures. A record for which one has no value is
+    /// rejected as `computed_error`.
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    #[schemars(default = "Fields::none")]
+    fields: Fields,
     /// Where in event time results are computed.
     window: WindowDocument,
     /// When event time is believed to be complete.
@@ -328,11 +340,12 @@ impl PolicyDocument {
     pub fn new(policy: &Policy) -> Self {
         let spec = policy.spec();
         // Its version is the document's; columns, derived numbers and kept values are written together.
-        let Spec { v: _, policy, input, window, watermark, late, measures: _, derived: _, kept: _, panes, limits } =
-            spec;
+        let Spec { v: _, policy, filter, input, fields, window, .. } = spec;
+        let Spec { watermark, late, measures: _, derived: _, kept: _, panes, limits, .. } = spec;
         Self {
             schema: None,
             policy: Name(policy.clone()),
+            filter: filter.as_ref().map(ExpressionDocument::of),
             input: InputDocument {
                 format: input.format,
                 time: TimeDocument::of(&input.time),
@@ -340,6 +353,7 @@ impl PolicyDocument {
                 key: input.key.iter().map(PathDocument::of).collect(),
                 source: input.source.as_ref().map(PathDocument::of),
             },
+            fields: Fields::of(fields),
             window: WindowDocument::of(window),
             watermark: WatermarkDocument::of(watermark),
             late: LateDocument::of(late),

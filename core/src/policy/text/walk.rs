@@ -3,10 +3,11 @@
 //! A field that is wrong gets the most permissive value in its place (`ANY_SPAN`, no path, …), so that the rules over
 //! the whole policy find what else is wrong and nothing that is not.
 //!
-//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`.
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `expression`.
 //! Not here: how a field is read (`reader`), the rules over the whole policy (`validate`), the same form as types for
 //! the schema (`schema`); a test keeps the two in step.
 
+mod expression;
 mod measures;
 mod trigger;
 mod window;
@@ -67,7 +68,19 @@ pub(super) mod defaults {
 }
 
 const ROOT: Shape = Shape {
-    fields: &["policy", "input", "window", "watermark", "late", "trigger", "measures", "limits", "$schema"],
+    fields: &[
+        "policy",
+        "where",
+        "input",
+        "fields",
+        "window",
+        "watermark",
+        "late",
+        "trigger",
+        "measures",
+        "limits",
+        "$schema",
+    ],
     later: &[Later { name: "rollup", instead: "rows are those of `window`", for_field: "" }],
 };
 const INPUT: Shape = fields(&["format", "time", "arrival", "key", "source"]);
@@ -111,6 +124,7 @@ const MEASURE: Shape = fields(&[
     "count", "sum", "min", "max", "squares", "mean", "variance", "first", "last", "list", "distinct", "quantile",
     "top_k",
 ]);
+const SCALED: Shape = fields(&["field", "scale"]);
 const COLUMNS_OF_MEAN: Shape = fields(&["sum", "count"]);
 const COLUMNS_OF_VARIANCE: Shape = fields(&["sum", "count", "squares"]);
 const LIST: Shape = fields(&["field", "most"]);
@@ -158,7 +172,7 @@ const ANY_SPAN: TimeDelta = limits::SPAN_MAX;
 pub(super) fn policy(root: &Node, text: &str, syntax: Syntax) -> Result<Policy, Vec<Finding>> {
     let mut r = Reader::new(syntax);
     let Some(s) = r.document(root, &ROOT) else { return Err(r.into_findings()) };
-    let spec = spec(&mut r, &s);
+    let spec = spec(&mut r, &s, text);
     for problem in validate::problems(&spec) {
         r.refusal(&problem);
     }
@@ -172,7 +186,7 @@ pub(super) fn policy(root: &Node, text: &str, syntax: Syntax) -> Result<Policy, 
     })
 }
 
-fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
+fn spec(r: &mut Reader, s: &Section<'_>, text: &str) -> Spec {
     if let Some(f) = s.optional("$schema") {
         r.text(&f, "text, the schema's address", None);
     }
@@ -180,6 +194,7 @@ fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
     let policy = name
         .and_then(|f| r.text(&f, "a name", Some("like \"impressions\"".into())).map(str::to_owned))
         .unwrap_or_default();
+    let (filter, fields) = (expression::filter(r, s, text), expression::computed(r, s, text));
     let (input, window, watermark, late) = (input(r, s), window::window(r, s), watermark(r, s), late(r, s));
     let panes = trigger::panes(r, s, &window, &late);
     let mut all = measures::measures(r, s);
@@ -190,7 +205,9 @@ fn spec(r: &mut Reader, s: &Section<'_>) -> Spec {
     Spec {
         v: limits::CANONICAL_VERSION,
         policy,
+        filter,
         input,
+        fields,
         window,
         watermark,
         late,

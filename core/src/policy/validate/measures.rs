@@ -5,12 +5,13 @@
 
 use super::{NAME, Problems, cut, is_name, limits, measure_at, operand_at, quoted, row_columns, shown};
 use crate::policy::columns::{self, Moment};
-use crate::policy::{Derived, Keep, Kept, Op, Path, Spec};
+use crate::policy::{Derived, Keep, Kept, Measure, Op, Path, Spec};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 impl Problems {
+    #[inline(never)]
     pub(super) fn measures(&mut self, s: &Spec) {
         let n = s.measures.len();
         if n == 0 || n > limits::MEASURES_MAX {
@@ -31,12 +32,14 @@ impl Problems {
                 (_, None) => self.value(&measure_at(&m.name), "no field", "a field, like { sum = \"impressions\" }"),
                 (_, Some(p)) => self.path(&operand_at(m, *owner), p),
             }
+            self.scale(m, *owner);
         }
         self.derived(s);
         self.kept(s);
     }
 
     /// Columns, derived numbers and kept values share one space of names.
+    #[inline(never)]
     fn names(&mut self, s: &Spec) {
         // Names of columns do not tell capitals from small letters in SQL.
         let mut names: Vec<(String, &str)> = Vec::new();
@@ -76,6 +79,17 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
+    fn scale(&mut self, m: &Measure, owner: Option<&Derived>) {
+        let at = || format!("{}.scale", operand_at(m, owner));
+        match m.scale {
+            Some(_) if m.op == Op::Count => self.value(&at(), "a scale", "none: a count has no decimals"),
+            Some(n) if n > limits::SCALE_MAX => self.value(&at(), n, "0 to 18 decimals"),
+            _ => {}
+        }
+    }
+
+    #[inline(never)]
     fn derived(&mut self, s: &Spec) {
         if s.derived.len() > limits::DERIVED_MAX {
             self.value("measures", format_args!("{} means and variances", s.derived.len()), "at most 32 of them");
@@ -85,12 +99,13 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn formula(&mut self, s: &Spec, d: &Derived) {
         let moment = Moment::of(&d.of);
-        let mut fields: [Option<&Path>; 3] = [None; 3];
+        let mut fields: [Option<(&Path, Option<u32>)>; 3] = [None; 3];
         for (i, (word, op, column)) in d.of.columns().into_iter().enumerate() {
             let measure = s.measures.get(column as usize);
-            fields[i] = measure.and_then(|m| m.field.as_ref());
+            fields[i] = measure.and_then(|m| Some((m.field.as_ref()?, m.scale)));
             if measure.is_none_or(|m| m.op != op) {
                 let at = format!("measures.{}.{}.{word}", d.name, moment.name());
                 let expected = match op {
@@ -105,14 +120,16 @@ impl Problems {
             && of_sum != of_squares
         {
             let at = format!("measures.{}.variance.squares", d.name);
+            let scale = if of_sum.0 == of_squares.0 { ", with its scale" } else { "" };
             self.value(
                 &at,
-                quoted(&of_squares.join(".")),
-                format_args!("squares of what is summed, `{}`", shown(of_sum)),
+                quoted(&of_squares.0.join(".")),
+                format_args!("squares of what is summed, `{}`{scale}", shown(of_sum.0)),
             );
         }
     }
 
+    #[inline(never)]
     fn kept(&mut self, s: &Spec) {
         if s.kept.len() > limits::KEPT_MAX {
             let found = format!("{} values that only panes hold", s.kept.len());
@@ -142,6 +159,7 @@ impl Problems {
     }
 }
 
+#[inline(never)]
 pub(super) fn keep_name(k: &Kept) -> &'static str {
     match k.what {
         Keep::First => "first",
@@ -154,6 +172,7 @@ pub(super) fn keep_name(k: &Kept) -> &'static str {
 }
 
 /// Where its field is written.
+#[inline(never)]
 pub(super) fn kept_at(k: &Kept) -> String {
     let below = if matches!(k.what, Keep::First | Keep::Last | Keep::Distinct) { "" } else { ".field" };
     format!("{}.{}{below}", measure_at(&k.name), keep_name(k))

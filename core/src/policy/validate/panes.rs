@@ -16,6 +16,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 impl Problems {
+    #[inline(never)]
     pub(super) fn lateness(&mut self, s: &Spec) {
         let lateness = s.late.allowed_lateness;
         let unbounded = lateness == limits::LATENESS_UNBOUNDED;
@@ -46,6 +47,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     pub(super) fn panes(&mut self, s: &Spec) {
         let Some(p) = &s.panes else {
             if matches!(s.window, Windowing::Session { .. }) {
@@ -60,12 +62,14 @@ impl Problems {
         self.trigger(p);
     }
 
+    #[inline(never)]
     fn shift(&mut self, at: &str, d: TimeDelta) {
         if d > limits::SPAN_MAX || d.as_millis() < -limits::SPAN_MAX.as_millis() {
             self.value(at, Written(d), "a duration from -3660d to 3660d");
         }
     }
 
+    #[inline(never)]
     fn trigger(&mut self, p: &Panes) {
         let (nodes, depth) = size(&p.trigger);
         if nodes > limits::TRIGGER_NODES_MAX {
@@ -85,6 +89,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn node(&mut self, trigger: &Trigger, at: &str) {
         match trigger {
             Trigger::AfterCount { count } => {
@@ -130,6 +135,7 @@ impl Problems {
 }
 
 /// How many triggers there are in a trigger, and how deep they stand in each other.
+#[inline(never)]
 fn size(trigger: &Trigger) -> (usize, usize) {
     let (mut nodes, mut deepest) = (0, 0);
     let mut rest = vec![(trigger, 1)];
@@ -147,6 +153,7 @@ fn size(trigger: &Trigger) -> (usize, usize) {
 }
 
 /// The triggers right below one, each with its place in people's text.
+#[inline(never)]
 fn children(trigger: &Trigger) -> Vec<(&Trigger, String)> {
     let listed = |name: &str, triggers: &'_ [Trigger]| -> Vec<String> {
         (0..triggers.len()).map(|i| format!("{name}[{i}]")).collect()

@@ -9,6 +9,7 @@ use crate::time::TimeDelta;
 use alloc::format;
 
 impl Problems {
+    #[inline(never)]
     pub(super) fn window(&mut self, s: &Spec) {
         match &s.window {
             Windowing::Fixed { size, offset } => {
@@ -42,6 +43,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn zone(&mut self, zone: &Zone) {
         let ascending = zone.changes.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let small = |seconds: i32| seconds.unsigned_abs() < 86_400;
@@ -54,6 +56,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn offset(&mut self, offset: TimeDelta, below: TimeDelta, of: &str) {
         // A size that is wrong is refused for itself.
         if offset < TimeDelta::ZERO || (offset >= below && below > TimeDelta::ZERO) {
@@ -61,6 +64,7 @@ impl Problems {
         }
     }
 
+    #[inline(never)]
     fn crowd(&mut self, field: &str, size: TimeDelta, every: TimeDelta) {
         let (size, every) = (size.as_millis(), every.as_millis());
         if size > 0 && every > 0 && size.div_euclid(every) > limits::WINDOWS_OF_A_RECORD_MAX {

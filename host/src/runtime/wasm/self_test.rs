@@ -74,6 +74,7 @@ fn policy() -> Policy {
     Policy::new(Spec {
         v: 1,
         policy: "self_test".into(),
+        filter: None,
         input: Input {
             format: Format::Json,
             time: TimeField { field: field("ts"), unit: TimeUnit::Ms, unit_check: false },
@@ -81,6 +82,7 @@ fn policy() -> Policy {
             key: vec![field("key")],
             source: None,
         },
+        fields: Vec::new(),
         window: Windowing::Fixed { size: TimeDelta::from_mins(1), offset: TimeDelta::ZERO },
         watermark: Watermark {
             strategy: Strategy::Max,
@@ -90,10 +92,10 @@ fn policy() -> Policy {
         },
         late: Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table },
         measures: vec![
-            Measure { name: "events".into(), op: Op::Count, field: None },
-            Measure { name: "total".into(), op: Op::Sum, field: Some(field("n")) },
-            Measure { name: "least".into(), op: Op::Min, field: Some(field("n")) },
-            Measure { name: "most".into(), op: Op::Max, field: Some(field("n")) },
+            Measure { name: "events".into(), op: Op::Count, field: None, scale: None },
+            Measure { name: "total".into(), op: Op::Sum, field: Some(field("n")), scale: None },
+            Measure { name: "least".into(), op: Op::Min, field: Some(field("n")), scale: None },
+            Measure { name: "most".into(), op: Op::Max, field: Some(field("n")), scale: None },
         ],
         derived: Vec::new(),
         kept: Vec::new(),

@@ -151,7 +151,7 @@ mod tests {
     fn measures() -> Vec<Measure> {
         [("count", Op::Count), ("sum", Op::Sum), ("least", Op::Min), ("most", Op::Max)]
             .into_iter()
-            .map(|(name, op)| Measure { name: name.into(), op, field: None })
+            .map(|(name, op)| Measure { name: name.into(), op, field: None, scale: None })
             .collect()
     }
 

@@ -11,6 +11,7 @@ fn policy() -> Policy {
     Policy::new(Spec {
         v: 1,
         policy: "desk".into(),
+        filter: None,
         input: Input {
             format: Format::Json,
             time: TimeField { field: vec!["t".into()], unit: TimeUnit::Ms, unit_check: false },
@@ -18,6 +19,7 @@ fn policy() -> Policy {
             key: vec![vec!["k".into()]],
             source: None,
         },
+        fields: Vec::new(),
         window: Windowing::Fixed { size: TimeDelta::from_secs(10), offset: TimeDelta::ZERO },
         watermark: Watermark {
             strategy: Strategy::Max,
@@ -26,7 +28,7 @@ fn policy() -> Policy {
             future: Future::Accept,
         },
         late: Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table },
-        measures: vec![Measure { name: "events".into(), op: Op::Count, field: None }],
+        measures: vec![Measure { name: "events".into(), op: Op::Count, field: None, scale: None }],
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,

@@ -42,14 +42,14 @@ enum Operation {
     /// How many records have a value there that is not null, of any type.
     Count(PathDocument),
     /// The sum of the field's values.
-    Sum(PathDocument),
+    Sum(NumberDocument),
     /// The least value.
-    Min(PathDocument),
+    Min(NumberDocument),
     /// The greatest value.
-    Max(PathDocument),
+    Max(NumberDocument),
     /// The sum of the squares of the field's values. A record with a value beyond ±3,037,000,499, whose square does not
     /// fit 64 bits, is rejected as `out_of_range`.
-    Squares(PathDocument),
+    Squares(NumberDocument),
     /// The mean, shown out of a sum and a count: of a field, whose columns are `NAME_sum` and `NAME_count` then, or out of
     /// two other measures by their names.
     Mean(MeanDocument),
@@ -73,6 +73,30 @@ enum Operation {
     TopK(TopK),
 }
 
+/// Integers, or decimals of a scale.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+enum NumberDocument {
+    /// Integers.
+    Of(PathDocument),
+    /// Decimals.
+    Scaled(Scaled),
+}
+
+/// Decimal numbers, exactly: 12.34, "12.34" and 12 with two decimals. A record with more decimals is rejected as
+/// `too_precise`; nothing is rounded.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "scaled")]
+struct Scaled {
+    /// Whose values.
+    field: PathDocument,
+    /// How many decimals they have at most.
+    #[schemars(range(min = 0, max = limits::SCALE_MAX))]
+    scale: u32,
+}
+
 /// Of a field, or out of other measures.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -80,6 +104,8 @@ enum Operation {
 enum MeanDocument {
     /// Of a field.
     Of(PathDocument),
+    /// Of a field's decimals.
+    Scaled(Scaled),
     /// Out of other measures.
     From(ColumnsOfMean),
 }
@@ -91,6 +117,8 @@ enum MeanDocument {
 enum VarianceDocument {
     /// Of a field.
     Of(PathDocument),
+    /// Of a field's decimals.
+    Scaled(Scaled),
     /// Out of other measures.
     From(ColumnsOfVariance),
 }
@@ -207,27 +235,43 @@ impl Measures {
     }
 }
 
+impl NumberDocument {
+    fn of(field: PathDocument, scale: Option<u32>) -> Self {
+        match scale {
+            None => Self::Of(field),
+            Some(scale) => Self::Scaled(Scaled { field, scale }),
+        }
+    }
+}
+
 impl MeasureDocument {
     fn of(m: &Measure) -> Self {
         let Some(p) = m.field.as_ref().map(PathDocument::of) else { return Self::Count(Count::Count) };
         Self::Of(match m.op {
             Op::Count => Operation::Count(p),
-            Op::Sum => Operation::Sum(p),
-            Op::Min => Operation::Min(p),
-            Op::Max => Operation::Max(p),
-            Op::Squares => Operation::Squares(p),
+            Op::Sum => Operation::Sum(NumberDocument::of(p, m.scale)),
+            Op::Min => Operation::Min(NumberDocument::of(p, m.scale)),
+            Op::Max => Operation::Max(NumberDocument::of(p, m.scale)),
+            Op::Squares => Operation::Squares(NumberDocument::of(p, m.scale)),
         })
     }
 
     fn derived(s: &Spec, d: &Derived, own: bool) -> Self {
         let columns = d.of.columns();
         let name = |i: usize| Name(columns::name(s, columns[i].2));
-        let field = s.measures[columns[0].2 as usize].field.as_ref().filter(|_| own).map(PathDocument::of);
-        Self::Of(match (Moment::of(&d.of), field) {
-            (Moment::Mean, Some(p)) => Operation::Mean(MeanDocument::Of(p)),
-            (Moment::Mean, None) => Operation::Mean(MeanDocument::From(ColumnsOfMean { sum: name(0), count: name(1) })),
-            (Moment::Variance, Some(p)) => Operation::Variance(VarianceDocument::Of(p)),
-            (Moment::Variance, None) => Operation::Variance(VarianceDocument::From(ColumnsOfVariance {
+        let column = &s.measures[columns[0].2 as usize];
+        let field = column.field.as_ref().filter(|_| own).map(PathDocument::of);
+        Self::Of(match (Moment::of(&d.of), field, column.scale) {
+            (Moment::Mean, Some(p), None) => Operation::Mean(MeanDocument::Of(p)),
+            (Moment::Mean, Some(field), Some(scale)) => Operation::Mean(MeanDocument::Scaled(Scaled { field, scale })),
+            (Moment::Mean, None, _) => {
+                Operation::Mean(MeanDocument::From(ColumnsOfMean { sum: name(0), count: name(1) }))
+            }
+            (Moment::Variance, Some(p), None) => Operation::Variance(VarianceDocument::Of(p)),
+            (Moment::Variance, Some(field), Some(scale)) => {
+                Operation::Variance(VarianceDocument::Scaled(Scaled { field, scale }))
+            }
+            (Moment::Variance, None, _) => Operation::Variance(VarianceDocument::From(ColumnsOfVariance {
                 sum: name(0),
                 count: name(1),
                 squares: name(2),

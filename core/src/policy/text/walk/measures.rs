@@ -2,7 +2,7 @@
 //!
 //! Not here: the columns of a mean or variance (`columns`), which names and fields make sense (`validate`).
 
-use super::{COLUMNS_OF_MEAN, COLUMNS_OF_VARIANCE, LIST, MEASURE, QUANTILE, TOP_K};
+use super::{COLUMNS_OF_MEAN, COLUMNS_OF_VARIANCE, LIST, MEASURE, QUANTILE, SCALED, TOP_K};
 use crate::policy::columns::{self, Moment};
 use crate::policy::text::diagnostic::Code;
 use crate::policy::text::reader::{Field, Reader, Section, nearest};
@@ -20,8 +20,8 @@ pub(super) struct Measures {
 
 /// What one measure is.
 enum Made<'n> {
-    Column(Op, Option<Path>),
-    Moment(Moment, Path),
+    Column(Op, Option<Path>, Option<u32>),
+    Moment(Moment, Path, Option<u32>),
     /// Out of columns that have names of their own, and stand in these fields.
     Formula(Moment, Vec<(Field<'n>, &'n str)>),
     Kept(Keep, Path),
@@ -37,11 +37,11 @@ pub(super) fn measures(r: &mut Reader, root: &Section<'_>) -> Measures {
     for f in s.each() {
         let name = f.path.strip_prefix("measures.").unwrap_or_default().to_owned();
         // In place of one that is wrong stands a count, which fits any name.
-        match measure(r, &f).unwrap_or(Made::Column(Op::Count, None)) {
-            Made::Column(op, field) => all.columns.push(Measure { name, op, field }),
-            Made::Moment(moment, field) => {
+        match measure(r, &f).unwrap_or(Made::Column(Op::Count, None, None)) {
+            Made::Column(op, field, scale) => all.columns.push(Measure { name, op, field, scale }),
+            Made::Moment(moment, field, scale) => {
                 let first = all.columns.len() as u32;
-                all.columns.extend(columns::made(moment, &name, &field));
+                all.columns.extend(columns::made(moment, &name, &field, scale));
                 all.derived.push(Derived { name, of: moment.formula([first, first + 1, first + 2]) });
             }
             Made::Formula(moment, names) => {
@@ -86,7 +86,7 @@ fn look_up(r: &mut Reader, all: &mut Measures, formulas: Vec<(usize, Vec<(Field<
 fn measure<'n>(r: &mut Reader, f: &Field<'n>) -> Option<Made<'n>> {
     let like = r.like("{ sum = \"impressions\" }", "{\"sum\": \"impressions\"}");
     match &f.node.value {
-        Value::Text(t) if t == "count" => Some(Made::Column(Op::Count, None)),
+        Value::Text(t) if t == "count" => Some(Made::Column(Op::Count, None, None)),
         Value::Text(t) => {
             let hint = match MEASURE.fields.iter().find(|name| *name == t) {
                 Some(name) => {
@@ -132,15 +132,15 @@ fn operand(name: &str) -> [String; 2] {
 }
 
 fn operation<'n>(r: &mut Reader, name: &str, f: &Field<'n>) -> Option<Made<'n>> {
-    let column = |op: Op, path: Option<Path>| Some(Made::Column(op, Some(path?)));
+    let number = |r: &mut Reader, op: Op| numbers(r, f).map(|(path, scale)| Made::Column(op, Some(path), scale));
     let kept = |what: Keep, path: Option<Path>| Some(Made::Kept(what, path?));
     let [toml, json] = operand(name);
     match name {
-        "count" => column(Op::Count, r.path(f)),
-        "sum" => column(Op::Sum, r.path(f)),
-        "min" => column(Op::Min, r.path(f)),
-        "max" => column(Op::Max, r.path(f)),
-        "squares" => column(Op::Squares, r.path(f)),
+        "count" => Some(Made::Column(Op::Count, Some(r.path(f)?), None)),
+        "sum" => number(r, Op::Sum),
+        "min" => number(r, Op::Min),
+        "max" => number(r, Op::Max),
+        "squares" => number(r, Op::Squares),
         "mean" => moment(r, f, Moment::Mean),
         "variance" => moment(r, f, Moment::Variance),
         "first" => kept(Keep::First, r.path(f)),
@@ -173,10 +173,26 @@ fn of_field(r: &mut Reader, s: &Section<'_>) -> Option<Path> {
     r.required(s, "field", "field = \"watch_ms\"", "\"field\": \"watch_ms\"").and_then(|f| r.path(&f))
 }
 
+/// Integers of a field, or decimals: `{ field = "price", scale = 2 }`.
+fn numbers(r: &mut Reader, f: &Field<'_>) -> Option<(Path, Option<u32>)> {
+    if !matches!(f.node.value, Value::Object(_)) {
+        return Some((r.path(f)?, None));
+    }
+    let s = r.section(f, &SCALED)?;
+    let field = of_field(r, &s);
+    let scale = r.required(&s, "scale", "scale = 2", "\"scale\": 2").and_then(|f| r.whole(&f, "0 to 18 decimals"));
+    Some((field?, Some(scale?)))
+}
+
 /// Of a field, or of columns that are there anyway.
 fn moment<'n>(r: &mut Reader, f: &Field<'n>, moment: Moment) -> Option<Made<'n>> {
-    if !matches!(f.node.value, Value::Object(_)) {
-        return Some(Made::Moment(moment, r.path(f)?));
+    let of_field = match &f.node.value {
+        Value::Object(members) => members.iter().any(|m| SCALED.fields.contains(&m.name.as_str())),
+        _ => true,
+    };
+    if of_field {
+        let (path, scale) = numbers(r, f)?;
+        return Some(Made::Moment(moment, path, scale));
     }
     let s = r.section(f, if moment == Moment::Mean { &COLUMNS_OF_MEAN } else { &COLUMNS_OF_VARIANCE })?;
     let words = ["sum", "count", "squares"].into_iter().take(moment.endings().len());
