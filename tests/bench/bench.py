@@ -109,15 +109,14 @@ def kind(query):
     return "w1" if query == "w1" else "bids"
 
 
-def warm(a):
-    """Reads the inputs once: otherwise the first run of each kind pays for the disk, and on a virtual machine for memory
-    that its host has taken back, which was half of a run."""
-    for folder, _, files in os.walk(a.data):
-        for f in files:
-            if f"{kind(a.query)}-{a.size}." in os.path.join(folder, f):
-                with open(os.path.join(folder, f), "rb") as data:
-                    while data.read(1 << 20):
-                        pass
+def warm(path):
+    """Reads an input before a run: otherwise some runs pay for the disk, and on a virtual machine for memory that its host
+    has taken back, which was half of a run."""
+    files = [path] if os.path.isfile(path) else [os.path.join(path, f) for f in os.listdir(path)]
+    for file in files:
+        with open(file, "rb") as data:
+            while data.read(1 << 20):
+                pass
 
 
 def one(name, peer, cores, rnd, a):
@@ -127,6 +126,7 @@ def one(name, peer, cores, rnd, a):
     data = f"{a.data}/{kind(query)}-{a.size}"
     inp = data + (".ndjson" if form == "f" else "." + form)
     out = f"{a.out}/{name}-{query}-{cores}"
+    warm(inp)
     for old in (out, out + ".db", out + ".db-wal", out + ".db-shm"):
         shutil.rmtree(old, ignore_errors=True)
         if os.path.isfile(old):
@@ -174,7 +174,6 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     conf = [(n, c) for n in (a.peers or P) for c in a.cores if P[n][1][c - 1]]
     bad = []
-    warm(a)
     for rnd in range(a.rounds):
         random.Random(rnd).shuffle(conf)
         for n, c in conf:
