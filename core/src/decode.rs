@@ -200,8 +200,16 @@ impl Decoder {
         &self.fields
     }
 
+    /// Whether the policy has a filter or computed fields: then records are decoded by `decode_apart`.
+    #[inline(always)]
+    pub fn computes(&self) -> bool {
+        self.computing.is_some()
+    }
+
     /// Decodes the record at `at`. `carried` is the arrival time that came with it; a field of the record goes first.
     /// The buffer is as `Scanner::scan` wants it.
+    ///
+    /// For policies without filter and computed fields; `decode_apart` is for all.
     // All of the usual path is inlined into the caller's loop: in a module, a call costs as much as a field.
     #[inline(always)]
     pub fn decode(
@@ -212,11 +220,26 @@ impl Decoder {
         framing: Framing,
         carried: Option<ArrivalTime>,
     ) -> Result<Event, Fault> {
-        let next = self.scanner.scan(buf, at, end, framing, &mut self.slots[..self.own]).map_err(fault)?;
+        debug_assert!(!self.computes(), "`decode_apart` is for policies that compute");
+        self.decode_as::<false>(buf, at, end, framing, carried)
+    }
+
+    #[inline(always)]
+    fn decode_as<const COMPUTES: bool>(
+        &mut self,
+        buf: &[u8],
+        at: usize,
+        end: usize,
+        framing: Framing,
+        carried: Option<ArrivalTime>,
+    ) -> Result<Event, Fault> {
+        // Without computed ones all slots are the record's own; the scanner asks for just these.
+        let slots = if COMPUTES { &mut self.slots[..self.own] } else { &mut self.slots[..] };
+        let next = self.scanner.scan(buf, at, end, framing, slots).map_err(fault)?;
         if next - at > self.record_bytes {
             return Err(Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes });
         }
-        if self.computing.is_some() && !self.compute(buf, at)? {
+        if COMPUTES && !self.compute(buf, at)? {
             return Ok(self.left_out(buf, at, next, carried));
         }
         let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
@@ -259,7 +282,7 @@ impl Decoder {
         Event { time: EventTime::from_millis(time), arrival, next, passed }
     }
 
-    /// The same as a call, where speed matters less than the module's size.
+    /// The same as a call, for every policy.
     #[inline(never)]
     pub fn decode_apart(
         &mut self,
@@ -269,7 +292,7 @@ impl Decoder {
         framing: Framing,
         carried: Option<ArrivalTime>,
     ) -> Result<Event, Fault> {
-        self.decode(buf, at, end, framing, carried)
+        self.decode_as::<true>(buf, at, end, framing, carried)
     }
 
     /// The key of the last record decoded.
@@ -395,11 +418,11 @@ impl Decoder {
         self.key.clear();
         let mut before = b'[';
         for slot in &self.keys {
-            let buf = source(&self.computing, self.own, *slot, buf);
             if let Slot::Str { start, end, escaped: false } = self.slots[*slot] {
                 self.key.put_quoted(before, buf, start as usize, end as usize);
             } else {
                 self.key.push(before);
+                let buf = source(&self.computing, self.own, *slot, buf);
                 if let Slot::Int(n) = self.slots[*slot] {
                     let (digits, from) = decimal(n);
                     self.key.extend(&digits[from..]);
@@ -464,7 +487,6 @@ impl Decoder {
 }
 
 /// What a slot points into.
-#[inline(always)]
 fn source<'a>(computing: &'a Option<Box<Computing>>, own: usize, slot: usize, buf: &'a [u8]) -> &'a [u8] {
     match computing {
         Some(c) if slot >= own => c.texts(),

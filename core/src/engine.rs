@@ -178,7 +178,13 @@ impl Engine {
     // The only function on a record's usual way but `Scanner::object`: all that it calls there is inlined.
     #[inline(never)]
     fn record(&mut self, buf: &[u8], place: &Place) -> usize {
-        match self.decoder.decode(buf, place.from, place.end, place.framing, place.arrival) {
+        let Place { from, end, framing, arrival, .. } = *place;
+        let decoded = if self.decoder.computes() {
+            self.decoder.decode_apart(buf, from, end, framing, arrival)
+        } else {
+            self.decoder.decode(buf, from, end, framing, arrival)
+        };
+        match decoded {
             Ok(event) => {
                 self.judge(event, place.ordinal, || (&buf[..event.next], place.from));
                 event.next
@@ -215,15 +221,12 @@ impl Engine {
     #[inline(always)]
     fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl Fn() -> (&'b [u8], usize)) {
         self.account.read += 1;
-        if event.passed == Passed::Timeless {
-            self.account.filtered += 1;
-            return;
+        if event.passed != Passed::Yes {
+            return self.pass_over(&event);
         }
         let (t, believed) = match self.believe(&event) {
             Belief::Yes(t) => (t, true),
             Belief::No(t) => (t, false),
-            // Of those that do not count none is a dead letter.
-            Belief::Quarantined if event.passed != Passed::Yes => (event.time, false),
             Belief::Quarantined => {
                 // Its arrival may have moved the watermark.
                 self.advance_panes();
@@ -231,10 +234,6 @@ impl Engine {
                 return self.quarantine(&buf[from..], ordinal, event.arrival);
             }
         };
-        if event.passed != Passed::Yes {
-            self.account.filtered += 1;
-            return self.advance_panes();
-        }
         if self.panes.is_some() {
             return self.judge_panes(t, ordinal, event.arrival, believed, &raw);
         }
@@ -298,6 +297,22 @@ impl Engine {
         }
         self.tracker.happened(event.time);
         Belief::Yes(event.time)
+    }
+
+    /// A record that the filter leaves out: it tells the time, if it can, and is no dead letter whatever its time.
+    #[inline(never)]
+    fn pass_over(&mut self, event: &Event) {
+        self.account.filtered += 1;
+        if event.passed == Passed::No {
+            self.believe_apart(event);
+            self.advance_panes();
+        }
+    }
+
+    /// The same as `believe`, in a copy for all that is not the usual way.
+    #[inline(never)]
+    fn believe_apart(&mut self, event: &Event) -> Belief {
+        self.believe(event)
     }
 
     #[cold]

@@ -1,7 +1,8 @@
 //! A policy's filter and computed fields, for record after record.
 //!
 //! Computed values stand in slots of their own behind those of the record's fields; the texts among them are written into
-//! a buffer that these slots point into.
+//! a buffer that these slots point into. They count as texts with escapes, so that the usual way past the slots is that of
+//! the record's own fields.
 //!
 //! Invariants
 //! - No allocation per record on the common path: the buffers here are reused.
@@ -11,7 +12,7 @@
 
 use crate::account::Reason;
 use crate::expr::{Machine, Record, Value};
-use crate::json::{self, PADDING, Slot};
+use crate::json::{self, Slot};
 use crate::policy::{Path, Spec};
 use alloc::vec::Vec;
 
@@ -19,12 +20,13 @@ use alloc::vec::Vec;
 pub(super) struct Computing {
     filter: Option<Machine>,
     fields: Vec<Machine>,
-    /// How many fields are the record's own.
+    /// How many fields are the record's own, and which of them expressions name.
     own: usize,
+    used: Vec<u16>,
     /// Texts whose escapes have been resolved, and where by field.
     plain: Vec<u8>,
     escaped: Vec<(u32, u32)>,
-    /// Computed texts, as bodies of JSON strings, and the scanner's padding.
+    /// Computed texts, as bodies of JSON strings.
     texts: Vec<u8>,
 }
 
@@ -39,13 +41,17 @@ pub(super) enum Verdict {
 
 impl Computing {
     pub(super) fn new(spec: &Spec, own: usize, slot: &dyn Fn(&Path) -> usize) -> Self {
+        let expressions = spec.filter.iter().chain(spec.fields.iter().map(|f| &f.value));
+        let mut used: Vec<u16> = Vec::new();
+        expressions.for_each(|e| used.extend(e.wants().into_iter().map(|p| slot(p) as u16)));
         Self {
             filter: spec.filter.as_ref().map(|e| Machine::new(e, slot)),
             fields: spec.fields.iter().map(|f| Machine::new(&f.value, slot)).collect(),
             own,
             plain: Vec::new(),
             escaped: alloc::vec![(0, 0); own],
-            texts: alloc::vec![0; PADDING],
+            texts: Vec::new(),
+            used,
         }
     }
 
@@ -74,14 +80,13 @@ impl Computing {
                 Value::Text(text) => {
                     let start = self.texts.len() as u32;
                     json::write_escaped(text, &mut self.texts);
-                    Slot::Str { start, end: self.texts.len() as u32, escaped: false }
+                    Slot::Str { start, end: self.texts.len() as u32, escaped: true }
                 }
                 Value::Error(_) | Value::Number(_) | Value::Compound => {
                     return Verdict::Faulty(Reason::ComputedError, Some((self.own + i) as u16));
                 }
             };
         }
-        self.texts.resize(self.texts.len() + PADDING, 0);
         Verdict::Passed
     }
 
@@ -89,13 +94,14 @@ impl Computing {
     #[inline]
     fn resolve(&mut self, buf: &[u8], slots: &[Slot]) {
         self.plain.clear();
-        for (slot, place) in slots.iter().zip(&mut self.escaped) {
-            if let Slot::Str { start, end, escaped: true } = *slot {
+        for used in &self.used {
+            let used = usize::from(*used);
+            if let Slot::Str { start, end, escaped: true } = slots[used] {
                 let from = self.plain.len() as u32;
                 // The scanner has seen that they are well formed.
                 let resolved = json::unescape(&buf[start as usize..end as usize], &mut self.plain);
                 assert!(resolved.is_ok(), "a text that was scanned has a bad escape");
-                *place = (from, self.plain.len() as u32);
+                self.escaped[used] = (from, self.plain.len() as u32);
             }
         }
     }

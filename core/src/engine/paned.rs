@@ -189,13 +189,14 @@ impl Engine {
                     let to = event.next;
                     (place.from, place.ordinal) = (to, ordinal.wrapping_add(1));
                     if event.passed != Passed::Yes {
+                        // The watermark rises before any of the bundle is judged, and no pane comes out between.
                         self.account.filtered += 1;
                         if event.passed == Passed::No {
-                            self.believe(&event);
+                            self.believe_apart(&event);
                         }
                         continue;
                     }
-                    let (time, believed) = match self.believe(&event) {
+                    let (time, believed) = match self.believe_apart(&event) {
                         Belief::Yes(t) => (t, true),
                         Belief::No(t) => (t, false),
                         Belief::Quarantined => {

@@ -109,6 +109,21 @@ impl Machine {
     }
 
     fn find<'a>(&'a self, at: u16, r: &Record<'a>) -> Value<'a> {
+        self.leaf(at, r)
+    }
+
+    /// A field or a text, which are most of all nodes; the others take a call.
+    #[inline(always)]
+    fn leaf<'a>(&'a self, at: u16, r: &Record<'a>) -> Value<'a> {
+        match &self.nodes[usize::from(at)].what {
+            What::Field(slot) => r.value(*slot),
+            What::Text(t) => Value::Text(t),
+            _ => self.operation(at, r),
+        }
+    }
+
+    #[inline(never)]
+    fn operation<'a>(&'a self, at: u16, r: &Record<'a>) -> Value<'a> {
         let Node { what, given: [a, b, c] } = &self.nodes[usize::from(at)];
         let op = match what {
             What::Field(slot) => return r.value(*slot),
@@ -136,15 +151,14 @@ impl Machine {
             },
             _ => {
                 let two = op.row().operands == 2;
-                let x = self.find(*a, r);
-                let y = if two { self.find(*b, r) } else { x };
+                let x = self.leaf(*a, r);
+                let y = if two { self.leaf(*b, r) } else { x };
                 result(op, x, y).unwrap_or_else(|| self.blamed(op, &[(x, *a), (y, if two { *b } else { *a })]))
             }
         }
     }
 
     /// A truth value, or an error.
-    #[inline(never)]
     fn truth<'a>(&'a self, at: u16, r: &Record<'a>) -> Value<'a> {
         match self.find(at, r) {
             Value::Bool(b) => Value::Bool(b),
@@ -163,10 +177,10 @@ impl Machine {
     }
 
     fn is_in<'a>(&'a self, a: u16, list: &[u16], r: &Record<'a>) -> Value<'a> {
-        let x = self.find(a, r);
+        let x = self.leaf(a, r);
         let mut found = false;
         for at in list {
-            let y = self.find(*at, r);
+            let y = self.leaf(*at, r);
             match equal(x, y) {
                 Some(same) => found |= same,
                 None => return self.blamed(Op::Equal, &[(x, a), (y, *at)]),
@@ -266,7 +280,7 @@ fn arithmetic(op: Op, x: i64, y: i64) -> Option<i64> {
 }
 
 /// Values of different types differ; `None` for errors, and for objects and lists among themselves.
-#[inline(never)]
+#[inline]
 fn equal(x: Value<'_>, y: Value<'_>) -> Option<bool> {
     match (x, y) {
         (Value::Text(x), Value::Text(y)) => Some(x == y),
