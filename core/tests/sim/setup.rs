@@ -59,7 +59,8 @@ impl Setup {
             Atomicity::Items => (r.range(60, 100), r.range(2, 6)),
         };
         Self {
-            hosts: r.range(2, 3) as usize,
+            // A host alone may be gone for days with nobody to take over.
+            hosts: if r.percent(4) { 1 } else { r.range(2, 3) as usize },
             records: records as usize,
             batch,
             atomicity,

@@ -97,6 +97,8 @@ pub struct Store {
     pub made: BTreeMap<[u8; 32], Made>,
     /// Digests of the contents accepted, by lane and number.
     pub history: BTreeMap<usize, Vec<[u8; 32]>>,
+    /// When the last content of a lane was accepted.
+    pub accepted: BTreeMap<usize, i64>,
     pub wrong: Vec<String>,
     noise: Random,
 }
@@ -115,6 +117,7 @@ impl Store {
             dead: BTreeMap::new(),
             made: BTreeMap::new(),
             history: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             wrong: Vec::new(),
             noise,
         }
@@ -218,7 +221,7 @@ impl Store {
             }
             Call::Intent(pend) => {
                 if holds {
-                    self.accept(shard, pend.n, pend.digest);
+                    self.accept(shard, pend.n, pend.digest, now);
                     self.older.extend(self.heads.get(&shard).map(|h| (shard, h.clone())));
                     self.heads.get_mut(&shard).expect("a head").pend = Some(pend.clone());
                 }
@@ -226,15 +229,15 @@ impl Store {
             }
             Call::Commit(_, digest, head) => {
                 if holds {
-                    self.commit(shard, *digest, head);
+                    self.commit(shard, *digest, head, now);
                 }
                 written(holds)
             }
             Call::Transact(content, head) => {
                 if holds {
-                    self.accept(shard, content.n, content.digest);
+                    self.accept(shard, content.n, content.digest, now);
                     (0..content.len()).for_each(|i| self.apply(shard, 0, content, i, request.signed, now, true));
-                    self.commit(shard, content.digest, head);
+                    self.commit(shard, content.digest, head, now);
                 }
                 written(holds)
             }
@@ -274,7 +277,8 @@ impl Store {
         }
     }
 
-    fn accept(&mut self, shard: usize, n: u64, digest: [u8; 32]) {
+    fn accept(&mut self, shard: usize, n: u64, digest: [u8; 32], now: i64) {
+        self.accepted.insert(shard, now);
         let history = self.history.entry(shard).or_default();
         match history.get(n as usize - 1) {
             None if history.len() as u64 + 1 == n => history.push(digest),
@@ -283,7 +287,7 @@ impl Store {
         }
     }
 
-    fn commit(&mut self, shard: usize, digest: [u8; 32], head: &StoredHead) {
+    fn commit(&mut self, shard: usize, digest: [u8; 32], head: &StoredHead, now: i64) {
         let history = self.history.get(&shard).cloned().unwrap_or_default();
         if history.get(head.n as usize - 1) != Some(&digest) {
             self.wrong.push(format!("lane {shard}: content {} is committed that was never accepted", head.n));
@@ -295,7 +299,7 @@ impl Store {
             self.older.insert(shard, old);
         }
         if let Some(pend) = &head.pend {
-            self.accept(shard, pend.n, pend.digest);
+            self.accept(shard, pend.n, pend.digest, now);
         }
         if self.mutant == Mutant::FencesExpire {
             self.rows.values_mut().for_each(|row| row.fences.clear());

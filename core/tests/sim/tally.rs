@@ -6,6 +6,8 @@ use super::plan::Fault;
 pub struct Tally {
     pub fired: [u64; Fault::KINDS],
     pub mattered: [u64; Fault::KINDS],
+    /// Lanes that were rightly stopped: an intent had lain there for days.
+    pub halted: u64,
     pub requests: u64,
     pub events: u64,
 }
@@ -18,6 +20,7 @@ impl Tally {
         for (mine, its) in self.mattered.iter_mut().zip(other.mattered) {
             *mine += its;
         }
+        self.halted += other.halted;
         self.requests += other.requests;
         self.events += other.events;
     }

@@ -3,20 +3,21 @@
 //! Invariants
 //! - Events of one moment happen in the order in which they were put down; so a plan gives the same run each time.
 //! - What is addressed to a host that sleeps happens when it wakes, in order; to one that died, never.
-//! - At least one host is never gone for longer than half an hour: somebody is there to take over.
+//! - Where there are several hosts, one is never gone for longer than half an hour: somebody is there to take over. A
+//!   host alone may be gone for days, and then a lane may rightly wait for a person.
 
 use super::engine::Engines;
 use super::mutant::Mutant;
 use super::plan::{DAY, Fault, HOUR, Last, MINUTE, Plan, SECOND};
 use super::random::Random;
 use super::setup::Setup;
-use super::store::{Call, Reply, Request, SIGNATURE, Store};
+use super::store::{Call, KEPT, Reply, Request, SIGNATURE, Store};
 use super::stream::{Record, Stream, arrivals};
 use super::tally::Tally;
 use super::task::{Around, Computed, Gather, Task};
-use plimsoll_core::lane::{Answer, Applied, Command, Content, End, Step};
+use plimsoll_core::lane::{Answer, Applied, Command, Content, End, Halt, Step};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// The world begins at noon of some day.
@@ -90,6 +91,8 @@ pub struct World<'a> {
     outage_until: i64,
     wanted: usize,
     readers: BTreeMap<usize, usize>,
+    /// Lanes that wait for a person.
+    pub halted: BTreeSet<usize>,
     noise: Random,
     records: Random,
 }
@@ -124,6 +127,7 @@ impl<'a> World<'a> {
             outage_until: 0,
             wanted: 0,
             readers: BTreeMap::new(),
+            halted: BTreeSet::new(),
             noise: Random::of(plan.seed, 4),
             records: Random::of(plan.seed, 5),
         };
@@ -243,14 +247,15 @@ impl<'a> World<'a> {
         self.woken(h);
         let done = |s: &usize, store: &Store| store.heads.get(s).is_some_and(|head| head.done && head.pend.is_none());
         let shards = 0..self.stream.shards.len();
-        if self.stream.open().is_empty() && shards.clone().all(|s| done(&s, &self.store)) {
+        // A lane that waits for a person holds up its children too: nothing more is to be seen here.
+        if self.stream.open().is_empty() && (!self.halted.is_empty() || shards.clone().all(|s| done(&s, &self.store))) {
             return;
         }
         if !self.hosts[h].up {
             return;
         }
         for s in shards {
-            if done(&s, &self.store) || self.hosts[h].tasks.contains_key(&s) {
+            if done(&s, &self.store) || self.halted.contains(&s) || self.hosts[h].tasks.contains_key(&s) {
                 continue;
             }
             let head = self.store.heads.get(&s);
@@ -339,12 +344,23 @@ impl<'a> World<'a> {
                     }
                     return self.left_behind(h, shard);
                 }
+                Step::End(End::Halted(Halt::OldIntent { .. })) if self.lay_for_days(shard) => {
+                    self.halted.insert(shard);
+                    self.tally.halted += 1;
+                    return self.end(h, shard);
+                }
                 Step::End(End::Halted(why)) => {
                     self.store.wrong.push(format!("lane {shard} was halted: {why}"));
                     return;
                 }
             }
         }
+    }
+
+    /// Whether a lane's intent is so old that somebody must look: rows may be gone.
+    fn lay_for_days(&self, shard: usize) -> bool {
+        let pending = self.store.heads.get(&shard).is_some_and(|head| head.pend.is_some());
+        pending && self.store.accepted.get(&shard).is_some_and(|at| self.now - at > KEPT / 3)
     }
 
     fn left_behind(&mut self, h: usize, shard: usize) {
@@ -577,6 +593,7 @@ impl<'a> World<'a> {
     fn sleeps(&mut self, h: usize, ms: i64, fault: Fault, stands: i64) {
         let soon = self.now + 30 * MINUTE;
         let alone = (0..self.hosts.len()).filter(|o| *o != h).all(|o| self.hosts[o].asleep_until > soon);
+        let alone = alone && self.hosts.len() > 1;
         let (ms, stands) = if alone { (ms.min(10 * MINUTE), stands.min(10 * MINUTE)) } else { (ms, stands) };
         let host = &mut self.hosts[h];
         host.asleep_until = host.asleep_until.max(self.now + ms);
