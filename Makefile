@@ -8,7 +8,7 @@ BUILD := --release --locked --workspace
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools fuzz bench
+.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools soak fuzz bench
 # Cargo uses all cores by itself; two recipes at once would only wait for each other's locks.
 .NOTPARALLEL:
 
@@ -51,6 +51,9 @@ cargo-test: ## The tests of the Rust packages, end to end ones included; wants `
 js-test: ## Types and tests of the npm package; wants `make module` before it
 	@.ci/js.sh check
 	@.ci/js.sh test
+
+soak: ## Hours of the lane protocol in a simulated world, from new seeds: SECONDS=14400 or SEEDS=n; a failing seed prints its plan
+	$(if $(SEEDS),SEEDS=$(SEEDS),SECONDS=$(or $(SECONDS),14400)) $(CARGO) test $(BUILD) --test simulator nothing_that_goes_wrong -- --nocapture
 
 tools: ## Outside tools of the end to end tests, pinned, into target/tools: stand-ins for AWS, Chromium, Python's wasmtime
 	@.ci/tools.sh

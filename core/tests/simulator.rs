@@ -11,7 +11,8 @@ mod sim;
 
 use sim::engine::Native;
 use sim::mutant::Mutant;
-use sim::plan::{Fault, Plan};
+use sim::plan::{DAY, Fault, Last, MINUTE, Plan};
+use sim::setup::Setup;
 use sim::tally::Tally;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Mutex;
@@ -94,6 +95,27 @@ fn nothing_that_goes_wrong_makes_a_count_wrong_or_stops_a_lane_for_good() {
         let (name, fired, mattered) = (Fault::NAMES[kind], tally.fired[kind], tally.mattered[kind]);
         assert!(fired >= 1_000, "{name} fired {fired} times, 1,000 expected");
         assert!(mattered >= 10, "{name} mattered {mattered} times, 10 expected");
+    }
+}
+
+/// Found by seed 54: a content that was computed before a sleep of days was written after it, old already, and the next
+/// host to come up refused to apply it.
+#[test]
+fn a_content_that_slept_for_days_is_computed_anew() {
+    let faults = [
+        (12, Fault::PauseBefore(1_002_719_426)),
+        (19, Fault::Pause(1_036_461_385)),
+        (26, Fault::Outage(30_861)),
+        (67, Fault::Crash(449_556, Last::Late(352_383))),
+    ];
+    let plan = Plan { seed: 54, faults: faults.into() };
+    assert_eq!(sim::run(&plan, Mutant::None, &Native).0, Ok(()));
+    // The same at every other request of a host that nobody takes over from.
+    let setup = Setup { hosts: 1, ..Setup::drawn(54) };
+    for at in 0..80 {
+        let faults = [(at, Fault::PauseBefore(9 * DAY)), (at + 5, Fault::Crash(MINUTE, Last::NotSent))];
+        let plan = Plan { seed: 54, faults: faults.into() };
+        assert_eq!(sim::run_with(&setup, &plan, Mutant::None, &Native).0, Ok(()), "{plan:?}");
     }
 }
 
