@@ -209,7 +209,8 @@ impl Decoder {
     /// Decodes the record at `at`. `carried` is the arrival time that came with it; a field of the record goes first.
     /// The buffer is as `Scanner::scan` wants it.
     ///
-    /// For policies without filter and computed fields; `decode_apart` is for all.
+    /// # Panics
+    /// If the policy has a filter or computed fields: `decode_apart` is for all.
     // All of the usual path is inlined into the caller's loop: in a module, a call costs as much as a field.
     #[inline(always)]
     pub fn decode(
@@ -220,7 +221,7 @@ impl Decoder {
         framing: Framing,
         carried: Option<ArrivalTime>,
     ) -> Result<Event, Fault> {
-        debug_assert!(!self.computes(), "`decode_apart` is for policies that compute");
+        assert!(!self.computes(), "`decode_apart` is for policies that compute");
         self.decode_as::<false>(buf, at, end, framing, carried)
     }
 
