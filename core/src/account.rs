@@ -140,6 +140,10 @@ pub struct Account {
     pub late_accepted: u64,
     /// Of `counted`: clock too far ahead, clamped or accepted as the policy says.
     pub future_counted: u64,
+    /// Of `counted`: in an overflow row, since the window had as many keys as its budget allows. With windows that overlap:
+    /// in at least one.
+    #[serde(default)]
+    pub overflow: u64,
     /// `rejected` by reason.
     pub reasons: BTreeMap<Reason, u64>,
 }
@@ -156,6 +160,7 @@ impl Account {
         for (a, b) in self.columns_mut().into_iter().zip(o.columns()) {
             *a += b;
         }
+        self.overflow += o.overflow;
         for (reason, n) in &o.reasons {
             *self.reasons.entry(*reason).or_default() += n;
         }
@@ -172,9 +177,10 @@ impl Account {
             && self.late_dropped <= self.late
             && self.late_accepted <= self.counted
             && self.future_counted <= self.counted
+            && self.overflow <= self.counted
     }
 
-    /// The numbers in wire order.
+    /// The numbers in wire order; `overflow` has a place of its own.
     pub(crate) fn columns(&self) -> [u64; 10] {
         [
             self.read,

@@ -22,7 +22,8 @@ pub use key::{Key, KeyText};
 use crate::account::Reason;
 use crate::decimal::{Decimal, Unscaled};
 use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
-use crate::policy::{Measure, Op, Path, Policy, TimeField, TimeUnit, Windowing, limits};
+use crate::panes::hash;
+use crate::policy::{Measure, Op, Path, Policy, Strategy, TimeField, TimeUnit, Windowing, limits};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -85,6 +86,10 @@ pub struct Decoder {
     values: Vec<Option<i64>>,
     gap_slot: Option<usize>,
     gap: Option<TimeDelta>,
+    source_slot: Option<usize>,
+    source: u64,
+    /// Whether a record has a gap, a source or kept values to be read.
+    more: bool,
     kept_slots: Vec<usize>,
     kept: Vec<Option<Vec<u8>>>,
     /// Scratch.
@@ -140,6 +145,9 @@ impl Decoder {
         };
         let mut wanted = Vec::from([&spec.input.time.field]);
         wanted.extend(spec.input.arrival.iter().map(|a| &a.field));
+        let fair = matches!(spec.watermark.strategy, Strategy::Quantile { per_source: Some(_), .. });
+        let source = spec.input.source.as_ref().filter(|_| fair);
+        wanted.extend(source);
         let times = wanted.len();
         wanted.extend(&spec.input.key);
         wanted.extend(gap_field);
@@ -162,6 +170,7 @@ impl Decoder {
         let time = clock(&spec.input.time);
         let arrival = spec.input.arrival.as_ref().map(clock);
         let keys: Vec<usize> = spec.input.key.iter().map(|p| slots.any(p)).collect();
+        let source_slot = source.map(|p| slots.own(p));
         let gap_slot = gap_field.map(|p| slots.own(p));
         let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slots.any(&k.field)).collect();
         let read = |m: &Measure| Reading {
@@ -186,8 +195,11 @@ impl Decoder {
             measures,
             own,
             computing,
+            more: gap_slot.is_some() || source_slot.is_some() || !kept_slots.is_empty(),
             gap_slot,
             gap: None,
+            source_slot,
+            source: 0,
             kept: alloc::vec![None; kept_slots.len()],
             kept_slots,
             text: Vec::new(),
@@ -241,6 +253,8 @@ impl Decoder {
             return Err(Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes });
         }
         if COMPUTES && !self.compute(buf, at)? {
+            // It moves the watermark as others do.
+            self.read_source(buf);
             return Ok(self.left_out(buf, at, next, carried));
         }
         let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
@@ -249,9 +263,10 @@ impl Decoder {
             Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
         };
         self.read_values(buf, at)?;
-        if self.gap_slot.is_some() || !self.kept_slots.is_empty() {
+        if self.more {
             self.read_gap(buf, at)?;
             self.read_kept(buf, at)?;
+            self.read_source(buf);
         }
         self.read_key(buf, at)?;
         Ok(Event { time, arrival, next, passed: Passed::Yes })
@@ -314,6 +329,13 @@ impl Decoder {
         self.gap
     }
 
+    /// 64 bits that stand for who sent the last record decoded, where the policy's watermark asks for it; 0 where that is
+    /// no text, integer or truth value, or is not there.
+    #[inline]
+    pub fn source(&self) -> u64 {
+        self.source
+    }
+
     /// The values to be kept of the last record decoded, as canonical JSON scalars; `None` where null.
     #[inline]
     pub fn kept(&self) -> &[Option<Vec<u8>>] {
@@ -330,6 +352,15 @@ impl Decoder {
             other => return Err(fault(wrong_number(other, buf))),
         };
         Ok(())
+    }
+
+    #[inline(never)]
+    fn read_source(&mut self, buf: &[u8]) {
+        let Some(slot) = self.source_slot else { return };
+        let mut text = Vec::new();
+        // Who sent it changes nothing of what a record counts: no record is refused for it.
+        let known = scalar(self.slots[slot], buf, &mut self.text, &mut text).is_ok();
+        self.source = if known { hash(&text).max(1) } else { 0 };
     }
 
     fn read_kept(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {

@@ -15,6 +15,7 @@
 //!
 //! Not here: arithmetic of windows and watermarks (`window`, `watermark`), merging of deltas into rows (`rows`, stores).
 
+mod budget;
 mod inherit;
 mod keys;
 mod many;
@@ -37,6 +38,7 @@ use crate::wire::frame::{self, Frame, Kind};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use budget::Budget;
 use keys::Keys;
 use pending::Pending;
 
@@ -90,6 +92,8 @@ pub struct Engine {
     windows: Vec<Window>,
     /// Windows that wait for triggers.
     panes: Option<Box<Panes>>,
+    /// Where the policy bounds the keys of a window.
+    budget: Option<Box<Budget>>,
     /// Greatest event time counted.
     event: Option<EventTime>,
     /// Since the last flush.
@@ -113,6 +117,7 @@ impl Engine {
             },
             windows: Vec::new(),
             panes: Panes::new(policy.spec()).map(Box::new),
+            budget: policy.spec().limits.keys_per_window.map(|most| Box::new(Budget::new(most, policy.spec()))),
             event: None,
             account: Account::default(),
             dead: Vec::new(),
@@ -251,14 +256,14 @@ impl Engine {
             LateBy::Record => t < watermark,
             LateBy::Window => window.end + spec.late.allowed_lateness <= watermark,
         };
-        let at = if !late || spec.late.to == LateTo::Accept {
+        let (at, main) = if !late || spec.late.to == LateTo::Accept {
             self.account.counted += 1;
             self.account.late_accepted += u64::from(late);
             self.account.future_counted += u64::from(!believed);
             self.event = self.event.max(Some(t));
             match hot {
-                Some((_, at)) => at,
-                None => self.pending.place(window, Table::Main),
+                Some((_, at)) => (at, true),
+                None => (self.pending.place(window, Table::Main), true),
             }
         } else {
             self.account.late += 1;
@@ -271,11 +276,27 @@ impl Engine {
                     let (buf, from) = raw();
                     return self.bury_late(&buf[from..], ordinal, event.arrival);
                 }
-                _ => self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) }),
+                _ => (self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) }), false),
             }
         };
-        let key = self.keys.intern_here(self.decoder.key());
+        let mut key = self.keys.intern_here(self.decoder.key());
+        if main && self.budget.is_some() {
+            let own = key;
+            key = self.within_budget(window, at, own);
+            self.account.overflow += u64::from(key != own);
+        }
         self.pending.add_here(at, key, self.decoder.values());
+    }
+
+    /// The key whose row a record counts in: its own, or that of the window's overflow row.
+    #[inline(never)]
+    fn within_budget(&mut self, window: Window, at: usize, key: u32) -> u32 {
+        let Some(budget) = &mut self.budget else { return key };
+        // Whoever has a row was let in.
+        if self.pending.has(at, key) || budget.admits(window, self.keys.print(key), self.tracker.watermark()) {
+            return key;
+        }
+        self.keys.intern(budget.overflow())
     }
 
     /// Feeds the watermark with a record, unless its clock is too far ahead of its arrival.
@@ -295,7 +316,7 @@ impl Engine {
                 }
             }
         }
-        self.tracker.happened(event.time);
+        self.tracker.happened(event.time, self.decoder.source());
         Belief::Yes(event.time)
     }
 

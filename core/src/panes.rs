@@ -30,7 +30,7 @@ mod trigger;
 mod value;
 
 use crate::engine::Sink;
-use crate::order;
+use crate::order::{self, Tree};
 use crate::policy::{Accumulation, Emission, Panes as Rules, Spec, TimestampCombiner, Touching, Windowing};
 use crate::time::{EventTime, TimeDelta};
 use crate::window::{self, Window};
@@ -42,6 +42,7 @@ use trigger::{Now, Program};
 use value::Shape;
 
 pub use kept::Kept;
+pub(crate) use kept::hash::hash;
 pub use trigger::may_lose_data;
 pub(crate) use value::Values;
 
@@ -54,6 +55,9 @@ pub(crate) struct Panes {
     shape: Shape,
     program: Program,
     index: Index,
+    /// How many keys of a window are open, the overflow row's included; nothing where they are not bounded.
+    keys: Tree,
+    keys_most: u32,
     watermark: EventTime,
     clock: i64,
     /// While the watermark moves: where it came from.
@@ -72,6 +76,8 @@ pub(crate) struct Panes {
 pub(crate) enum Fate {
     /// At least one window took it.
     Counted,
+    /// The same, at least once in an overflow row.
+    Overflowed,
     /// Every window refused it: expired, or its trigger had finished.
     Refused,
     /// No window holds its time.
@@ -85,6 +91,8 @@ pub(crate) enum Fate {
 pub(crate) struct Element<'a> {
     /// Id of its key.
     pub key: u32,
+    /// Id of the key of overflow rows, where the policy bounds the keys of a window.
+    pub overflow: Option<u32>,
     pub time: EventTime,
     /// Its own session gap, where it has one.
     pub gap: Option<TimeDelta>,
@@ -108,6 +116,8 @@ impl Panes {
             shape,
             rules,
             index: Index::default(),
+            keys: Tree::new(),
+            keys_most: spec.limits.keys_per_window.unwrap_or(u32::MAX),
             watermark: EventTime::MIN,
             clock: 0,
             passing: None,
@@ -272,22 +282,27 @@ impl Panes {
         window::assign(&self.windowing, e.time, &mut windows);
         let mut fate = if windows.is_empty() { Fate::Nowhere } else { Fate::Refused };
         for window in &windows {
-            let found = self.index.find(e.key, window);
+            let (mut key, mut found) = (e.key, self.index.find(e.key, window));
+            if let (None, Some(overflow)) = (found, e.overflow)
+                && self.keys.get(&window.filed()).is_some_and(|n| *n >= self.keys_most)
+            {
+                (key, found) = (overflow, self.index.find(overflow, window));
+            }
             if self.refuses(window, found, sink) {
                 continue;
             }
             let slot = match found {
                 Some(slot) => slot,
-                None => match self.open_window(e.key, *window) {
+                None => match self.open_window(key, *window) {
                     Some(slot) => slot,
                     None => {
                         // Later windows of this record would find no room either; those before have it.
-                        fate = if fate == Fate::Counted { fate } else { Fate::NoRoom };
+                        fate = if fate == Fate::Refused { Fate::NoRoom } else { fate };
                         break;
                     }
                 },
             };
-            fate = Fate::Counted;
+            fate = if key == e.key && fate != Fate::Overflowed { Fate::Counted } else { Fate::Overflowed };
             self.add(slot, e);
         }
         self.windows = windows;
@@ -312,8 +327,17 @@ impl Panes {
             return None;
         }
         let slot = self.index.insert(self.fresh(key, window));
+        self.count_key(window);
         self.wake(slot);
         Some(slot)
+    }
+
+    /// Remembers that a window has one key more, where their number is bounded.
+    fn count_key(&mut self, window: Window) {
+        if self.keys_most != u32::MAX {
+            let count = self.keys.get(&window.filed()).map_or(1, |count| count + 1);
+            self.keys.insert(window.filed(), count);
+        }
     }
 
     /// A window that has seen nothing.
@@ -539,7 +563,9 @@ impl Panes {
             }
             self.settle_row(slot, sink);
         }
-        self.index.remove(slot);
+        let window = self.index.remove(slot).window;
+        // Those of its other keys expire with it.
+        self.keys.remove(&window.filed());
     }
 
     /// The window can change no more: its row becomes complete.
@@ -646,6 +672,7 @@ impl Panes {
             }
             self.index.remove(slot);
         }
+        self.keys = Tree::new();
     }
 
     /// Windows that are open or whose trigger has finished: key, window, whether it has, whether contents are kept.

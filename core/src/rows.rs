@@ -303,6 +303,9 @@ fn begin(policy: &Policy, bounds: &[u8], row: &Row, out: &mut Vec<u8>) {
             Some(micros) => decimal(micros, out),
         }
     }
+    if is_overflow(&row.key) {
+        out.extend_from_slice(b",\"overflow\":true");
+    }
 }
 
 /// A number made of a row's columns, in millionths, rounded towards zero; `None` where nothing was counted or the number
@@ -482,6 +485,20 @@ pub fn key_parts(key: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = end.map_or(&[][..], |e| &rest[e + 1..]);
         Some(part)
     })
+}
+
+/// The key of a window's overflow row, which counts the records of keys beyond the budget (`limits.keys_per_window`): a
+/// null for each field of the key. A record whose key has a null in it is rejected.
+pub fn overflow_key(fields: usize) -> Vec<u8> {
+    let mut key = Vec::from(*b"[null");
+    (1..fields).for_each(|_| key.extend_from_slice(b",null"));
+    key.push(b']');
+    key
+}
+
+/// Whether a key is that of an overflow row.
+pub fn is_overflow(key: &[u8]) -> bool {
+    key.starts_with(b"[null") && key_parts(key).all(|part| part == b"null")
 }
 
 /// An RFC 3339 date, from whole days since 1970-01-01.

@@ -13,7 +13,8 @@
 //! - A record classed `future` is not fed, so that one device's clock moves nothing.
 //!
 //! Limits: `max` follows the fastest clock. A quantile holds while less than its fraction of the sample lies (for the
-//! median: half).
+//! median: half); with `per_source` that is so many senders' worth of the sample, however often each of them sends. A source
+//! is a name that the sender chooses: who makes up enough names is a crowd all the same.
 //!
 //! Not here: lateness (`engine`), the minimum over lanes (`rows`, host).
 
@@ -47,8 +48,8 @@ impl Tracker {
     pub(crate) fn new(policy: &Watermark) -> Self {
         let estimator = match policy.strategy {
             Strategy::Max => Estimator::Max(EventTime::MIN),
-            Strategy::Quantile { q_milli, sample, min_sample } => {
-                Estimator::Quantile(Sample::new(q_milli, sample, min_sample))
+            Strategy::Quantile { q_milli, sample, min_sample, per_source } => {
+                Estimator::Quantile(Sample::new(q_milli, sample, min_sample, per_source))
             }
             Strategy::Arrival => Estimator::Arrival,
             Strategy::Given => Estimator::Given,
@@ -74,15 +75,15 @@ impl Tracker {
         }
     }
 
-    /// Feeds the event time of a record whose clock is believed.
+    /// Feeds the event time of a record whose clock is believed, and who sent it.
     #[inline(always)]
-    pub(crate) fn happened(&mut self, t: EventTime) {
+    pub(crate) fn happened(&mut self, t: EventTime, source: u64) {
         let estimate = match &mut self.estimator {
             Estimator::Max(max) => {
                 *max = (*max).max(t);
                 *max
             }
-            Estimator::Quantile(sample) => match sample.feed(t.as_millis()) {
+            Estimator::Quantile(sample) => match sample.feed(t.as_millis(), source) {
                 Some(q) => EventTime::from_millis(q),
                 None => return,
             },
@@ -176,7 +177,7 @@ mod tests {
     }
 
     fn feed(t: &mut Tracker, times: &[i64]) -> i64 {
-        times.iter().for_each(|x| t.happened(EventTime::from_millis(*x)));
+        times.iter().for_each(|x| t.happened(EventTime::from_millis(*x), 0));
         t.watermark().as_millis()
     }
 
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn one_fast_clock_does_not_move_the_median() {
-        let median = Strategy::Quantile { q_milli: 500, sample: 5, min_sample: 3 };
+        let median = Strategy::Quantile { q_milli: 500, sample: 5, min_sample: 3, per_source: None };
         let mut t = tracker(median, 0);
         assert_eq!(feed(&mut t, &[1, 2]), i64::MIN, "too small a sample claims nothing");
         assert_eq!(feed(&mut t, &[1_000_000]), 2);

@@ -40,6 +40,16 @@ impl Window {
         Self { start: EventTime::from_millis(start), end: EventTime::from_millis(end) }
     }
 
+    /// What windows are filed under in the order in which they close.
+    pub(crate) fn filed(&self) -> [i64; 4] {
+        [self.end.as_millis(), self.start.as_millis(), 0, 0]
+    }
+
+    /// The window that is filed there.
+    pub(crate) fn of_filed(filed: &[i64; 4]) -> Self {
+        Self::of_millis(filed[1], filed[0])
+    }
+
     /// Whether `t` lies inside.
     pub fn holds(&self, t: EventTime) -> bool {
         self.start <= t && t < self.end

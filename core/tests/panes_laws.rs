@@ -364,6 +364,8 @@ fn the_order_of_records_that_are_on_time_changes_no_row() {
     check("order", 3_000, &(any_case(), vec(any::<u32>(), STEPS)), |(case, order)| {
         let case = with(&case, |spec| {
             forever(spec);
+            // Which keys are in follows the order of records.
+            spec.limits.keys_per_window = None;
             spec.watermark = Watermark { strategy: Follow::Given, max_future: None, ..spec.watermark };
         });
         let straight: Vec<u32> = (0..STEPS as u32).collect();
@@ -381,6 +383,8 @@ fn disorder_up_to_the_delay_makes_nothing_late() {
     check("disorder", 2_000, &(policies, records), |((policy, unit), records)| {
         let case = with(&Case { policy, steps: Vec::new() }, |spec| {
             forever(spec);
+            // Which keys are in follows the order of records.
+            spec.limits.keys_per_window = None;
             let delay = TimeDelta::from_millis(10 * unit);
             spec.watermark = Watermark { strategy: Follow::Max, delay, max_future: None, future: Future::Accept };
         });
@@ -423,6 +427,8 @@ fn one_device_a_year_ahead_changes_no_other_verdict() {
             let future = [Future::Quarantine, Future::Clamp, Future::Accept][future];
             let max_future = Some(TimeDelta::from_millis(1 << 24));
             spec.watermark = Watermark { max_future, future, ..spec.watermark };
+            // A key that is in first keeps another one out, whoever has sent it.
+            spec.limits.keys_per_window = None;
             // Late rows tell whose records were late.
             spec.late.to = LateTo::Table;
         });
@@ -454,7 +460,7 @@ fn late_under_the_median(sample: u32, liars: usize, lags: &[i64]) -> u64 {
     let window = Windowing::Fixed { size: TimeDelta::from_millis(10), offset: TimeDelta::ZERO };
     let mut spec = support::spec(window, support::panes(Trigger::Default, Accumulation::Discarding));
     let delay = TimeDelta::from_millis(20);
-    let strategy = Follow::Quantile { q_milli: 500, sample, min_sample: sample };
+    let strategy = Follow::Quantile { q_milli: 500, sample, min_sample: sample, per_source: None };
     spec.watermark = Watermark { strategy, delay, max_future: None, future: Future::Accept };
     let record = |(i, lag): (usize, &i64)| {
         let now = i as i64;

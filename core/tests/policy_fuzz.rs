@@ -49,7 +49,13 @@ fn input() -> impl Strategy<Value = Input> {
 
 fn watermark() -> impl Strategy<Value = Watermark> {
     let quantile = (1..1_000_u32, 1..=2_001_u32).prop_flat_map(|(q_milli, sample)| {
-        (1..=sample).prop_map(move |min_sample| Follows::Quantile { q_milli, sample, min_sample })
+        let of_sample = (1..=sample, option::of(1..=sample));
+        of_sample.prop_map(move |(min_sample, per_source)| Follows::Quantile {
+            q_milli,
+            sample,
+            min_sample,
+            per_source,
+        })
     });
     let strategy = prop_oneof![Just(Follows::Max), Just(Follows::Arrival), Just(Follows::Given), quantile];
     let future = select(vec![Future::Quarantine, Future::Clamp, Future::Accept]);
@@ -364,10 +370,12 @@ fn window() -> impl Strategy<Value = Windowing> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let limits = (1..=16_u32 << 20, 1..=1_900_u32, 1..=256_u32 << 10).prop_map(|(r, k, d)| Limits {
+    let sizes = (1..=16_u32 << 20, 1..=1_900_u32, 1..=256_u32 << 10, option::of(1..=1_000_000_u32));
+    let limits = sizes.prop_map(|(r, k, d, n)| Limits {
         record_bytes: r,
         key_bytes: k,
         dead_letter_bytes: d,
+        keys_per_window: n,
     });
     let when = (window(), option::of(panes()), panes()).prop_flat_map(|(window, panes, of_sessions)| {
         let merging = matches!(window, Windowing::Session { .. });
@@ -381,11 +389,17 @@ fn policy() -> impl Strategy<Value = Policy> {
         |(
             policy,
             input,
-            watermark,
+            mut watermark,
             (late, window, panes),
             (mut measures, moments, mut kept, filter, fields),
-            limits,
+            mut limits,
         )| {
+            if matches!(window, Windowing::Session { .. }) || late.to == LateTo::Accept {
+                limits.keys_per_window = None;
+            }
+            if let (Follows::Quantile { per_source, .. }, None) = (&mut watermark.strategy, &input.source) {
+                *per_source = None;
+            }
             if panes.is_none() {
                 kept.clear();
             }

@@ -44,13 +44,16 @@ fn good() -> Vec<Value> {
         },
         "window": {"fixed": "1h", "offset": "15m"},
         "watermark": {
-            "quantile": 0.25, "sample": 99, "min_sample": 9, "delay": "90s", "max_future": "none", "future": "clamp",
+            "quantile": 0.25, "sample": 99, "min_sample": 9, "per_source": 3, "delay": "90s", "max_future": "none", "future": "clamp",
         },
         "late": {"by": "window", "allowed_lateness": "1d", "to": "drop"},
         "measures": {"n": "count", "s": {"sum": "v.s"}, "l": {"min": "v.l"}, "m": {"max": ["v", "m"]}},
         "limits": {"record_bytes": 1, "key_bytes": 1900, "dead_letter_bytes": 262_144},
     });
     let mut documents = vec![small, full.clone()];
+    full["limits"]["keys_per_window"] = json!(100_000);
+    documents.push(full.clone());
+    full["limits"].as_object_mut().expect("an object").remove("keys_per_window");
     for (unit, by, to, future) in [
         ("s", "record", "table", "quarantine"),
         ("us", "window", "accept", "accept"),

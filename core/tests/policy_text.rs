@@ -93,7 +93,7 @@ fn full() -> Spec {
         fields: Vec::new(),
         window: Windowing::Fixed { size: TimeDelta::from_mins(60), offset: TimeDelta::from_mins(15) },
         watermark: Watermark {
-            strategy: Strategy::Quantile { q_milli: 250, sample: 1_001, min_sample: 32 },
+            strategy: Strategy::Quantile { q_milli: 250, sample: 1_001, min_sample: 32, per_source: None },
             delay: TimeDelta::from_secs(90),
             max_future: Some(TimeDelta::from_mins(90)),
             future: Future::Clamp,
@@ -109,7 +109,7 @@ fn full() -> Spec {
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,
-        limits: Limits { record_bytes: 2_048, key_bytes: 512, dead_letter_bytes: 1_024 },
+        limits: Limits { record_bytes: 2_048, key_bytes: 512, dead_letter_bytes: 1_024, keys_per_window: None },
     }
 }
 
@@ -150,14 +150,17 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(
         s.watermark,
         Watermark {
-            strategy: Strategy::Quantile { q_milli: 500, sample: 501, min_sample: 31 },
+            strategy: Strategy::Quantile { q_milli: 500, sample: 501, min_sample: 31, per_source: None },
             delay: TimeDelta::from_mins(10),
             max_future: Some(TimeDelta::from_mins(5)),
             future: Future::Quarantine,
         }
     );
     assert_eq!(s.late, Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table });
-    assert_eq!(s.limits, Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10 });
+    assert_eq!(
+        s.limits,
+        Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10, keys_per_window: None }
+    );
     // An empty section says no more than none.
     assert_eq!(toml(&format!("{SMALL}[watermark]\n[late]\n[limits]\n")), p);
 }
@@ -339,9 +342,15 @@ fn the_strategies() {
     let strategy = |text: &str| toml(&format!("{SMALL}[watermark]\n{text}\n")).spec().watermark.strategy;
     assert_eq!(strategy("max = true"), Strategy::Max);
     assert_eq!(strategy("arrival = true"), Strategy::Arrival);
-    assert_eq!(strategy("quantile = 0.999"), Strategy::Quantile { q_milli: 999, sample: 501, min_sample: 31 });
-    assert_eq!(strategy("quantile = 0.001"), Strategy::Quantile { q_milli: 1, sample: 501, min_sample: 31 });
-    assert_eq!(strategy("sample = 7"), Strategy::Quantile { q_milli: 500, sample: 7, min_sample: 7 });
+    assert_eq!(
+        strategy("quantile = 0.999"),
+        Strategy::Quantile { q_milli: 999, sample: 501, min_sample: 31, per_source: None }
+    );
+    assert_eq!(
+        strategy("quantile = 0.001"),
+        Strategy::Quantile { q_milli: 1, sample: 501, min_sample: 31, per_source: None }
+    );
+    assert_eq!(strategy("sample = 7"), Strategy::Quantile { q_milli: 500, sample: 7, min_sample: 7, per_source: None });
     assert_eq!(toml(&format!("{SMALL}[watermark]\nmax_future = \"none\"\n")).spec().watermark.max_future, None);
 }
 

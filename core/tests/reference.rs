@@ -20,7 +20,7 @@ use plimsoll_core::policy::{
 };
 use plimsoll_core::wire::panes::{KeptValue, Pane, Timing};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use support::{Case, Rec, Run, Step, check};
 
 /// `[start, end)`.
@@ -298,6 +298,8 @@ struct Model<'a> {
     closed: u64,
     /// counted, late, future, filtered
     account: [u64; 4],
+    /// Of those counted: in an overflow row.
+    overflow: u64,
 }
 
 impl<'a> Model<'a> {
@@ -319,6 +321,7 @@ impl<'a> Model<'a> {
             expired: 0,
             closed: 0,
             account: [0; 4],
+            overflow: 0,
         }
     }
 
@@ -363,7 +366,7 @@ impl<'a> Model<'a> {
             let estimate = match self.spec.watermark.strategy {
                 Follow::Max => self.times.iter().max().copied(),
                 // The greatest that it ever was.
-                Follow::Quantile { q_milli, sample, min_sample } => (1..=self.times.len())
+                Follow::Quantile { q_milli, sample, min_sample, .. } => (1..=self.times.len())
                     .filter_map(|n| quantile(&self.times[..n], q_milli, sample as usize, min_sample as usize))
                     .max(),
                 _ => None,
@@ -379,12 +382,14 @@ impl<'a> Model<'a> {
         let by_itself = self.spec.late.by == LateBy::Record && r.t < self.watermark;
         let (mut refused, mut taken) = (Vec::new(), Vec::new());
         for bounds in self.assign(&r) {
-            if by_itself || (self.joined(&r, bounds).is_empty() && self.refuses(r.key, bounds)) {
+            let own = Rec { key: self.within_budget(r.key, bounds), ..r.clone() };
+            if by_itself || (self.joined(&own, bounds).is_empty() && self.refuses(own.key, bounds)) {
                 refused.push(bounds);
             } else {
-                taken.push(bounds);
+                taken.push((bounds, own));
             }
         }
+        self.overflow += u64::from(taken.iter().any(|(_, own)| own.key != r.key));
         let class = if !taken.is_empty() {
             0
         } else if !refused.is_empty() {
@@ -399,12 +404,21 @@ impl<'a> Model<'a> {
                 self.rows.entry((Some(day), bounds, support::key_text(r.key))).or_default().push(r.clone());
             }
         }
-        taken.sort_by_key(|(start, end)| (*end, *start));
-        let taken: Vec<Interval> = taken.into_iter().map(|bounds| self.enter(&r, bounds)).collect();
-        for bounds in taken {
-            let at = self.open.iter().position(|w| w.key == r.key && w.bounds == bounds).expect("just entered");
+        taken.sort_by_key(|((start, end), _)| (*end, *start));
+        let taken: Vec<_> = taken.into_iter().map(|(bounds, own)| (self.enter(&own, bounds), own.key)).collect();
+        for (bounds, key) in taken {
+            let at = self.open.iter().position(|w| w.key == key && w.bounds == bounds).expect("just entered");
             self.ask(at);
         }
+    }
+
+    /// The key whose row a window counts a record in.
+    fn within_budget(&self, key: u8, bounds: Interval) -> u8 {
+        let Some(most) = self.spec.limits.keys_per_window else { return key };
+        let open = self.open.iter().map(|w| (w.key, w.bounds));
+        let all = open.chain(self.finished.iter().copied()).filter(|(_, b)| *b == bounds).map(|(key, _)| key);
+        let keys: BTreeSet<u8> = all.filter(|key| *key != support::OVERFLOW).collect();
+        if keys.contains(&key) || keys.len() < most as usize { key } else { support::OVERFLOW }
     }
 
     fn merging(&self) -> bool {
@@ -770,6 +784,7 @@ fn agree(case: &Case) -> Result<(), TestCaseError> {
     let account = run.rows.account();
     let told = [account.counted, account.late, account.future, account.filtered];
     prop_assert_eq!(model.account, told, "counted, late, future, filtered");
+    prop_assert_eq!(model.overflow, account.overflow, "in overflow rows");
     let letters: u64 = if case.policy.spec().late.to == LateTo::DeadLetters { model.account[1] } else { 0 };
     prop_assert_eq!(run.rows.dead().len() as u64, letters + model.account[2], "dead letters");
     Ok(())

@@ -35,6 +35,8 @@ use tokio::task::JoinSet;
 
 /// After this long a lane that cannot finish its batch is left where it is.
 pub const STOP_GRACE: Duration = Duration::from_secs(8);
+/// So long a lane has to be silent before it holds the watermark back no longer, where nothing else is said.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// A batch of fewer records is never called poisoned for its share.
 pub const POISON_RECORDS_MIN: u64 = 20;
 /// So many dead letters in a row pause a lane.
@@ -74,6 +76,9 @@ pub struct RunConfig {
     pub once: bool,
     /// Go on where a batch is mostly poison.
     pub accept_poison: bool,
+    /// A lane that was silent at its tip for longer than this, by the host's clock, is idle and holds the policy's watermark
+    /// back no longer; so is a file at its end. `None`: no lane ever is.
+    pub idle_timeout: Option<Duration>,
     /// How often to look for new lanes.
     pub discover_every: Duration,
     /// How often to look at a lane that another host is running.
@@ -89,6 +94,7 @@ impl Default for RunConfig {
             batch: BatchLimits::default(),
             once: false,
             accept_poison: false,
+            idle_timeout: Some(IDLE_TIMEOUT),
             discover_every: Duration::from_secs(10),
             stand_by_every: Duration::from_secs(2),
             // R - 24 h with rows kept 8 days: see exactly-once, 'Old intent'.
@@ -193,6 +199,7 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
         if failure.is_none() && !*stop.borrow() {
             match context.source.lanes().await {
                 Ok(lanes) => {
+                    context.hub.found(&lanes);
                     let ids: BTreeSet<String> = lanes.iter().map(|l| l.id.clone()).collect();
                     for info in lanes {
                         // A parent that is no longer listed cannot be read any more; the source says so (a gap).

@@ -8,20 +8,21 @@
 //!
 //! Invariants
 //! - Telling never waits for a watcher and never fails.
-//! - The policy's watermark is the minimum over the lanes that are not done, and over all of them when all are done: one
-//!   lane without a watermark holds it back (semantics S4).
+//! - The policy's watermark is the least of the lanes that are neither done nor idle, and never moves back; where none is
+//!   left, it is what the furthest reached. One lane without a watermark holds it back (semantics S4).
 //! - A window is final exactly when it can receive no more: its end + allowed lateness <= that watermark, and late
 //!   records do not go to it (S19).
 //!
 //! Not here: the names of metrics (`telemetry`), HTTP (`http`), the clock (it is handed in).
 
 mod recent;
+mod together;
 mod view;
 
 pub use recent::{RecentRows, WindowView};
 pub use view::{About, AccountView, Lags, LaneView, Stats, hex};
 
-use crate::source::Position;
+use crate::source::{LaneInfo, Position};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::{LateTo, Policy};
 use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
@@ -30,6 +31,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use together::Together;
 use tokio::sync::watch;
 
 /// Reads the host's clock: milliseconds since the epoch.
@@ -92,6 +94,8 @@ pub struct LaneStatus {
     pub account: Account,
     /// How far event time has come.
     pub progress: Progress,
+    /// Whether it is left out of the policy's watermark: silent at its tip for the idle time-out, as its head says.
+    pub idle: bool,
     /// How far behind the source's tip reading is, in milliseconds, where the source knows.
     pub behind_ms: Option<u64>,
     /// The last committed batch of the lane, counted over its whole life.
@@ -132,6 +136,7 @@ pub struct Versions {
 
 struct Inner {
     lanes: BTreeMap<String, LaneStatus>,
+    together: Together,
     recent: RecentRows,
     /// (when, records read by then), oldest first.
     read: VecDeque<(i64, u64)>,
@@ -145,6 +150,7 @@ impl StatusHub {
     pub fn new(about: About, policy: Arc<Policy>, now: Now) -> Self {
         let inner = Inner {
             lanes: BTreeMap::new(),
+            together: Together::new(),
             recent: RecentRows::new(&policy),
             read: VecDeque::from([(now(), 0)]),
             close_lag_ms: None,
@@ -164,11 +170,33 @@ impl StatusHub {
         }
     }
 
+    /// Says which lanes the source has, before anything is heard of them: from now on they hold the watermark.
+    pub fn found(&self, lanes: &[LaneInfo]) {
+        self.lock().together.found(lanes);
+    }
+
     /// Says how a lane stands: after each commit, and every second or so while it waits.
     pub fn lane(&self, status: LaneStatus) {
+        self.hear(|inner| {
+            let left_out = status.idle || status.state == LaneState::Done;
+            inner.together.told(&status.lane, status.progress.watermark, left_out);
+            inner.lanes.insert(status.lane.clone(), status);
+        });
+    }
+
+    /// Says that a lane was asked at this moment and had nothing; what it has committed was said before.
+    pub fn at_tip(&self, lane: &str, at_ms: i64) {
+        self.hear(|inner| {
+            let status = inner.lanes.entry(lane.to_owned()).or_default();
+            lane.clone_into(&mut status.lane);
+            (status.state, status.at_ms) = (LaneState::Idle, at_ms);
+        });
+    }
+
+    fn hear(&self, word: impl FnOnce(&mut Inner)) {
         let now = (self.now)();
         let mut inner = self.lock();
-        inner.lanes.insert(status.lane.clone(), status);
+        word(&mut inner);
         let read = inner.lanes.values().map(|l| l.account.read).sum();
         if inner.read.back().is_none_or(|(at, _)| now - at >= RATE_STEP_MS) {
             inner.read.push_back((now, read));
@@ -272,9 +300,7 @@ impl StatusHub {
 
 impl Inner {
     fn watermark(&self) -> Option<EventTime> {
-        let all_done = self.lanes.values().all(|l| l.state == LaneState::Done);
-        let active = self.lanes.values().filter(|l| all_done || l.state != LaneState::Done);
-        active.map(|l| l.progress.watermark).min().flatten()
+        self.together.watermark()
     }
 
     fn arrival(&self) -> Option<ArrivalTime> {
@@ -362,7 +388,10 @@ pub(crate) mod tests {
     #[test]
     fn the_slowest_lane_holds_the_watermark_until_it_is_done() {
         let (hub, _) = hub();
+        let info = |name: &str| LaneInfo { id: name.into(), name: name.into(), parents: vec![] };
+        hub.found(&[info("a"), info("b")]);
         hub.lane(lane("a", Some(30), 1));
+        assert_eq!(hub.stats().watermark, None, "b is there, and was not heard of");
         hub.lane(lane("b", None, 1));
         assert_eq!(hub.stats().watermark, None, "b has said nothing yet");
         hub.lane(lane("b", Some(5), 1));
@@ -370,7 +399,7 @@ pub(crate) mod tests {
         hub.lane(LaneStatus { state: LaneState::Done, ..lane("b", Some(5), 1) });
         assert_eq!(hub.stats().watermark, Some(30));
         hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", Some(30), 1) });
-        assert_eq!(hub.stats().watermark, Some(5), "all done: what all of them reached");
+        assert_eq!(hub.stats().watermark, Some(30), "all done: nothing is taken back");
     }
 
     #[test]

@@ -109,6 +109,13 @@ impl Collector for FromHub {
         });
         counter(&mut to, "records", "Records read, by what became of them", records.collect())?;
         counter(&mut to, "rejected", "Records set aside, by reason", rejected.collect())?;
+        let overflow = per_lane(|l| l.account.overflow);
+        counter(
+            &mut to,
+            "overflow",
+            "Of the records counted: in overflow rows, of keys beyond a window's budget",
+            overflow,
+        )?;
         counter(&mut to, "batches", "Batches committed", per_lane(|l| l.batches))?;
         counter(&mut to, "rows_written", "Rows written to the store", per_lane(|l| l.rows_written))?;
         counter(&mut to, "read_bytes", "Bytes read, as the source stores them", per_lane(|l| l.bytes_read))?;
@@ -123,6 +130,10 @@ impl Collector for FromHub {
         gauge(&mut to, "lane_arrival_seconds", "A lane's greatest arrival time, since the epoch", arrival)?;
         let states = lanes.iter().map(|l| (vec![("lane", l.lane.as_str()), ("state", l.state.name())], 1.0));
         gauge(&mut to, "lane_state", "What a lane is doing: 1 for the state it is in", states.collect())?;
+
+        let idle = lanes.iter().map(|l| (vec![("lane", l.lane.as_str())], f64::from(u8::from(l.idle))));
+        let help = "1 for a lane that is left out of the policy's watermark: silent at its tip for the idle time-out";
+        gauge(&mut to, "lane_idle", help, idle.collect())?;
 
         let all = stats.watermark.map(|w| (vec![], seconds(w))).into_iter().collect();
         gauge(&mut to, "watermark_seconds", "The policy's watermark, since the epoch", all)?;
@@ -212,6 +223,8 @@ mod tests {
             format!("plimsoll_records_total{{{lane},class=\"counted\"}} 5"),
             format!("plimsoll_records_total{{{lane},class=\"late\"}} 0"),
             format!("plimsoll_rejected_total{{{lane},reason=\"bad_time\"}} 1"),
+            format!("plimsoll_overflow_total{{{lane}}} 0"),
+            format!("plimsoll_lane_idle{{{lane}}} 0.0"),
             format!("plimsoll_rows_written_total{{{lane}}} 7"),
             format!("plimsoll_lane_watermark_seconds{{{lane}}} -2.5"),
             format!("plimsoll_lane_state{{{lane},state=\"running\"}} 1.0"),

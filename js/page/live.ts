@@ -26,6 +26,8 @@ interface Lane {
   n: number;
   position: string | null;
   watermark: number | null;
+  /** Left out of the policy's watermark: silent at its tip for the idle time-out. */
+  idle: boolean;
   read: number;
   behind_ms: number | null;
 }
@@ -50,7 +52,7 @@ interface LiveWindow extends Bar {
   ahead: boolean;
   late: number | string;
   keys_beyond: number;
-  rows: { key: string[]; values: (number | string | null)[] }[];
+  rows: { key: string[]; overflow: boolean; values: (number | string | null)[] }[];
 }
 
 type Connection = "connecting" | "connected" | "reconnecting" | "paused" | "hidden";
@@ -188,7 +190,7 @@ export class Live {
       { name: "watermark, UTC" }, { name: "behind", number: true }, { name: "position" },
     ];
     refill(this.#lanesTable, [table("Lanes", columns, s.lanes.map((l) => [
-      { text: l.name }, { text: l.reason ? `${l.state}: ${l.reason}` : l.state }, { text: number(l.read) }, { text: number(l.n) },
+      { text: l.name }, { text: l.reason ? `${l.state}: ${l.reason}` : l.idle ? `${l.state}, not waited for` : l.state }, { text: number(l.read) }, { text: number(l.n) },
       { text: time(l.watermark) }, { text: duration(l.behind_ms) }, { text: l.position ?? "–", class: "break" },
     ]))]);
   }
@@ -222,7 +224,7 @@ export class Live {
       h("h3", {}, `${span(shown.start, shown.end)} UTC `, h("span", { class: `badge ${shown.state}` }, shown.state)),
       h("p", { class: "hint" }, `Totals since this host started${cut}${late}.${ahead}`),
       table("Rows of the window", columns, shown.rows.map((r) => [
-        ...r.key.map((text) => ({ text })), ...r.values.map((v) => ({ text: number(v) })), { text: shown.state, class: shown.state },
+        ...r.key.map((text) => ({ text, class: r.overflow ? "overflow" : "" })), ...r.values.map((v) => ({ text: number(v) })), { text: shown.state, class: shown.state },
       ])),
     ]);
   }

@@ -249,7 +249,7 @@ function rowTable(view: View, preview: PreviewWorker, rows: Row[]): HTMLElement 
   const last = view === "rows" ? "state" : "arrival_day";
   const columns: Column[] = [...keys.map((name) => ({ name })), { name: "window, UTC" }, ...measures.map(({ name }) => ({ name, number: true })), { name: last.replace("_", " ") }];
   const cells = (row: Row): Cell[] => [
-    ...keys.map((k) => ({ text: text(row[k]) })),
+    ...keys.map((k) => (row.overflow ? { text: "(other keys)", class: "overflow" } : { text: text(row[k]) })),
     { text: span(row.window_start, row.window_end) },
     ...measures.map((m) => ({ text: figure(row[m.name]) })),
     { text: row[last] === null ? "unknown" : text(row[last]), class: view === "rows" ? text(row[last]) : "" },

@@ -10,6 +10,8 @@ export type Int = number | bigint;
  * A row with the fields of its NDJSON line, in their order: the key's fields, `window_start`, `window_end`, the measures,
  * means and variances (the number nearest to the line's decimal; null where nothing was counted), then `state` (main rows)
  * or `arrival_day` (late rows: `YYYY-MM-DD` or null). A measure with decimals is its text, "12.30": no number holds it exactly.
+ * The row that counts the records of all keys beyond the window's budget (`limits.keys_per_window`) has null in the key's fields,
+ * and `overflow: true` before the state.
  */
 export interface Row {
   [column: string]: Int | string | boolean | null;
@@ -90,6 +92,8 @@ export interface Account {
   late_accepted: Int;
   /** Of `counted`: clock too far ahead. */
   future_counted: Int;
+  /** Of `counted`: in overflow rows, of keys beyond a window's budget. */
+  overflow: Int;
   /** `rejected` by reason. */
   reasons: Record<string, Int>;
 }

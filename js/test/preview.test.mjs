@@ -51,6 +51,26 @@ test("rows, late rows and accounting equal a recomputation that shares no code",
   assert.equal(got.dead.length, want.account.rejected);
 });
 
+test("keys beyond a window's budget share one row, and the sums stay exact", async () => {
+  const data = records(3_000, 3);
+  const budget = (n) => run(data, [5_000], `${POLICY}[limits]\nkeys_per_window = ${n}\n`);
+  const [two, all] = [await budget(2), await run(data, [])];
+  const sums = (rows) => {
+    const by = new Map();
+    for (const r of rows) by.set(r.window_start, (by.get(r.window_start) ?? 0) + r.total);
+    return [...by];
+  };
+  assert.deepEqual(sums(two.rows), sums(all.rows));
+  const over = two.rows.filter((r) => r.overflow);
+  assert.ok(over.length > 3 && over.every((r) => r.placement === null));
+  for (const { window_start } of over) {
+    assert.equal(two.rows.filter((r) => r.window_start === window_start && !r.overflow).length, 2);
+  }
+  assert.equal(two.account.overflow, over.reduce((n, r) => n + r.events, 0));
+  assert.equal(all.account.overflow, 0);
+  assert.equal(two.ndjson, two.rows.map((r) => `${JSON.stringify(r)}\n`).join(""));
+});
+
 test("the cut of the data changes nothing", async () => {
   const data = `\ufeff${records(3_000, 2)}{"ts":1700000000000,"placement":"no newline","v":1}`;
   const length = Buffer.byteLength(data);

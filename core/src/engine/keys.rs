@@ -6,6 +6,7 @@
 
 use crate::decode::Key;
 use alloc::vec::Vec;
+use sha2::{Digest as _, Sha256};
 
 /// Interned keys.
 #[derive(Clone, Debug)]
@@ -19,13 +20,16 @@ pub(super) struct Keys {
     text: Vec<u8>,
     /// So many bytes at their beginning all keys have in common.
     alike: usize,
+    /// 64 bits of each key's SHA-256, where they were asked for; 0 where not.
+    prints: Vec<u64>,
     seed: u64,
 }
 
 impl Keys {
     /// The seed keeps strangers from preparing keys that collide.
     pub(super) fn new(seed: u64) -> Self {
-        Self { table: alloc::vec![(0, 0); 64], spans: Vec::new(), text: Vec::new(), alike: usize::MAX, seed }
+        let (table, spans, text, prints) = (alloc::vec![(0, 0); 64], Vec::new(), Vec::new(), Vec::new());
+        Self { table, spans, text, alike: usize::MAX, prints, seed }
     }
 
     /// How many keys.
@@ -55,6 +59,18 @@ impl Keys {
     #[inline]
     pub(super) fn rank(&self, id: u32) -> u64 {
         self.key(id).word_at(self.alike)
+    }
+
+    /// 64 bits of a key's SHA-256, never 0: what a key is known by where its text is not kept.
+    pub(super) fn print(&mut self, id: u32) -> u64 {
+        if self.prints.len() <= id as usize {
+            self.prints.resize(self.spans.len(), 0);
+        }
+        if self.prints[id as usize] == 0 {
+            let digest = Sha256::digest(self.text(id));
+            self.prints[id as usize] = u64::from_le_bytes(digest[..8].try_into().expect("8 bytes of 32")).max(1);
+        }
+        self.prints[id as usize]
     }
 
     /// The id of a key, a new one if it was not there.

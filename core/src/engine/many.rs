@@ -61,6 +61,9 @@ impl Engine {
                 self.pending.add(at, key, self.decoder.values());
             }
         }
+        if self.budget.is_some() {
+            return self.count_within_budget(refused.len(), key);
+        }
         if !taken.is_empty() {
             let at = self.pending.slice(taken);
             if late == 0 {
@@ -68,5 +71,19 @@ impl Engine {
             }
             self.pending.add(at, key, self.decoder.values());
         }
+    }
+
+    /// Counts a record in each of its windows from this one on: a key may be in in one and out in another, so these share
+    /// no slices.
+    fn count_within_budget(&mut self, first: usize, key: u32) {
+        let mut overflowed = false;
+        for i in first..self.windows.len() {
+            let window = self.windows[i];
+            let at = self.pending.place(window, Table::Main);
+            let row = self.within_budget(window, at, key);
+            overflowed |= row != key;
+            self.pending.add(at, row, self.decoder.values());
+        }
+        self.account.overflow += u64::from(overflowed);
     }
 }

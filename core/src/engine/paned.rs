@@ -151,9 +151,10 @@ impl Engine {
     ) {
         self.advance_panes();
         let key = self.keys.intern_here(self.decoder.key());
+        let overflow = self.overflow_key();
         let decoder = &self.decoder;
         let values = Values { columns: decoder.values(), kept: decoder.kept() };
-        let element = Element { key, time: t, gap: decoder.gap(), values };
+        let element = Element { key, overflow, time: t, gap: decoder.gap(), values };
         if !self.late_by_itself(t) && self.panes.as_mut().is_some_and(|panes| panes.prolong(&element)) {
             return self.settle(Fate::Counted, believed, t);
         }
@@ -225,10 +226,12 @@ impl Engine {
         }
         self.advance_panes();
         let (late, timely): (Vec<Owned>, Vec<Owned>) = all.into_iter().partition(|o| self.late_by_itself(o.time));
+        let overflow = self.overflow_key();
         let elements: Vec<Element<'_>> = timely
             .iter()
             .map(|o| Element {
                 key: o.key,
+                overflow,
                 time: o.time,
                 gap: o.gap,
                 values: Values { columns: &o.columns, kept: &o.kept },
@@ -250,6 +253,12 @@ impl Engine {
             self.settle_owned(o, fate, &refused, buf);
         }
         self.order_dead(dead);
+    }
+
+    /// The key of overflow rows, where there is a budget.
+    fn overflow_key(&mut self) -> Option<u32> {
+        let budget = self.budget.as_mut()?;
+        Some(self.keys.intern(budget.overflow()))
     }
 
     /// Puts the dead letters from the one at `from` on in the order of their records, which were judged after all had
@@ -287,8 +296,9 @@ impl Engine {
 
     fn settle(&mut self, fate: Fate, believed: bool, t: EventTime) {
         match fate {
-            Fate::Counted => {
+            Fate::Counted | Fate::Overflowed => {
                 self.account.counted += 1;
+                self.account.overflow += u64::from(fate == Fate::Overflowed);
                 self.account.future_counted += u64::from(!believed);
                 self.event = self.event.max(Some(t));
             }

@@ -210,6 +210,15 @@ impl Pending {
         self.open[from] = rows;
     }
 
+    /// Whether there is a row of this key.
+    pub(super) fn has(&self, at: usize, key: u32) -> bool {
+        let open = &self.open[at];
+        match open.near.get(key as usize) {
+            Some(row) => *row > 0,
+            None => open.far_slot(key).is_some_and(|slot| open.table[slot].0 > 0),
+        }
+    }
+
     /// Counts one record's values.
     #[inline(never)]
     pub(super) fn add(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
@@ -327,13 +336,9 @@ impl Open {
             Some(&mut row) if row > 0 => return (row as usize - 1, false),
             Some(near) => Ok(near),
             None => {
-                let mask = self.table.len() - 1;
-                let mut slot = spread(key) & mask;
-                while self.table[slot].0 != 0 {
-                    if self.table[slot].0 == key + 1 {
-                        return (self.table[slot].1 as usize, false);
-                    }
-                    slot = (slot + 1) & mask;
+                let slot = self.far_slot(key).expect("there is room for one more");
+                if self.table[slot].0 > 0 {
+                    return (self.table[slot].1 as usize, false);
                 }
                 self.far += 1;
                 Err(&mut self.table[slot])
@@ -347,6 +352,17 @@ impl Open {
         self.keys.push(key);
         self.values.resize(self.values.len() + measures, NONE);
         (row, true)
+    }
+
+    /// Where a key that is not near stands in the table, or would; `None` in a table without length.
+    #[inline(always)]
+    fn far_slot(&self, key: u32) -> Option<usize> {
+        let mask = self.table.len().checked_sub(1)?;
+        let mut slot = spread(key) & mask;
+        while self.table[slot].0 != 0 && self.table[slot].0 != key + 1 {
+            slot = (slot + 1) & mask;
+        }
+        Some(slot)
     }
 
     /// Makes room for one key more that is not near.

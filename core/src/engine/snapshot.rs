@@ -9,7 +9,7 @@
 
 use super::Engine;
 use crate::decode::KeyText;
-use crate::policy::Policy;
+use crate::policy::{Policy, Spec};
 use crate::time::EventTime;
 use crate::watermark::Tracker;
 use crate::window::Window;
@@ -63,6 +63,9 @@ impl Engine {
         out.extend_from_slice(self.policy().digest());
         self.tracker.write(out);
         self.write(&self.pending.whole(), out, &|_, _| true);
+        if let (Some(budget), None) = (&self.budget, &self.panes) {
+            budget.write(self.tracker.watermark(), out);
+        }
         if let Some(panes) = &self.panes {
             panes.write(|key| self.keys.text(key), out);
         }
@@ -97,7 +100,7 @@ impl Engine {
         let mut tracker = Tracker::read(&policy.spec().watermark, &mut c)?;
         let rest = c.take(c.left())?;
         let (rest, state) = match effects::length(rest) {
-            Some(len) if policy.spec().panes.is_some() && len <= rest.len() => rest.split_at(len),
+            Some(len) if has_more(policy.spec()) && len <= rest.len() => rest.split_at(len),
             _ => (rest, &[][..]),
         };
         let e = effects::decode(rest)?;
@@ -120,6 +123,11 @@ impl Engine {
                 engine.pending.merge(at, key, &row.values);
             }
         }
+        if let (Some(budget), None) = (&mut engine.budget, &engine.panes) {
+            let mut c = Cursor::new(state, "snapshot's keys");
+            budget.read(engine.tracker.watermark(), &mut c)?;
+            c.end()?;
+        }
         if let Some(panes) = &mut engine.panes {
             let mut c = Cursor::new(state, "snapshot's windows");
             let mut key = |bytes: &[u8]| {
@@ -132,4 +140,9 @@ impl Engine {
         }
         Ok(engine)
     }
+}
+
+/// Whether something stands behind the effects: windows that wait for triggers, or the keys of windows with a budget.
+fn has_more(spec: &Spec) -> bool {
+    spec.panes.is_some() || spec.limits.keys_per_window.is_some()
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "PLC1" length checksum
-//! varint n   32 bytes digest of content n-1   optional text from   optional text to   u8 done
+//! varint n   32 bytes digest of content n-1   optional text from   optional text to   u8 0 | 1 ended | 2 idle
 //! i64 written at, ms                                    the host's clock; only its age is ever used
 //! pin: 32 bytes policy   optional 32 bytes module   varint replay version   text policy name   8 bytes shape
 //! state after: u8 0 | 1 bytes | 2 names                 a name: varint n, 32 bytes SHA-256
@@ -21,7 +21,7 @@
 //! Not here: what a row's delta does to a row (stores), the engine's snapshot (`snapshot`).
 
 use super::chunk::{self, Chunk, StateRef};
-use super::codec::{self, put_bytes, put_option, take_bytes, take_flag, take_option, take_text};
+use super::codec::{self, put_bytes, put_option, take_bytes, take_option, take_text};
 use crate::account::{Account, Reason};
 use crate::time::EventTime;
 use crate::wire::WireError;
@@ -151,6 +151,9 @@ pub struct Content {
     pub to: Option<String>,
     /// Whether the lane has ended with it.
     pub done: bool,
+    /// Whether the lane was found idle after it: silent at its tip for so long that it holds no watermark back. Recorded
+    /// here, since only whoever reads the lane can tell silence from trouble.
+    pub idle: bool,
     /// The host's clock when it was made, in milliseconds since the epoch.
     pub written_ms: i64,
     /// What it was computed with.
@@ -235,6 +238,15 @@ impl Batch {
 impl Tip {
     /// The contents of a batch, one after the other: one, unless its effects are too many for one intent.
     pub fn contents(&self, batch: Batch, limits: &Limits) -> Vec<Content> {
+        self.cut(batch, false, limits)
+    }
+
+    /// The same for a batch after which the lane was found idle.
+    pub fn contents_at_rest(&self, batch: Batch, limits: &Limits) -> Vec<Content> {
+        self.cut(batch, true, limits)
+    }
+
+    fn cut(&self, batch: Batch, idle: bool, limits: &Limits) -> Vec<Content> {
         let Batch { to, done, effects, places, snapshot, written_ms, pin } = batch;
         let mut tip = self.clone();
         let mut out: Vec<Content> = Vec::new();
@@ -250,6 +262,7 @@ impl Tip {
                     from: tip.pos.clone(),
                     to: to.clone(),
                     done: done && later.is_none(),
+                    idle: idle && !done && later.is_none(),
                     written_ms,
                     pin: pin.clone(),
                     state: StateRef::Empty,
@@ -396,7 +409,7 @@ impl Content {
         for t in [&self.from, &self.to] {
             put_option(&mut out, t.as_ref(), |out, t| put_bytes(out, t.as_bytes()));
         }
-        out.push(u8::from(self.done));
+        out.push(put_end(self.done, self.idle));
         out.extend_from_slice(&self.written_ms.to_le_bytes());
         self.pin.put(&mut out);
         self.state.put(&mut out);
@@ -412,7 +425,7 @@ impl Content {
         let prev = c.array()?;
         let from = take_option(&mut c, take_text)?;
         let to = take_option(&mut c, take_text)?;
-        let done = take_flag(&mut c)?;
+        let (done, idle) = take_end(&mut c)?;
         let written_ms = c.i64()?;
         let pin = Pin::take(&mut c)?;
         let state = StateRef::take(&mut c)?;
@@ -424,6 +437,7 @@ impl Content {
             from,
             to,
             done,
+            idle,
             written_ms,
             pin,
             state,
@@ -477,6 +491,21 @@ impl State {
         let rest = take_option(&mut c, take_rest)?;
         c.end()?;
         Ok(Self { snapshot, rest })
+    }
+}
+
+/// How a lane stands after a content: 0 goes on, 1 has ended, 2 is idle.
+pub(super) fn put_end(done: bool, idle: bool) -> u8 {
+    if done { 1 } else { 2 * u8::from(idle) }
+}
+
+/// Reads what `put_end` gave.
+pub(super) fn take_end(c: &mut Cursor<'_>) -> Result<(bool, bool), WireError> {
+    match c.u8()? {
+        0 => Ok((false, false)),
+        1 => Ok((true, false)),
+        2 => Ok((false, true)),
+        _ => Err(c.bad("a lane goes on (0), has ended (1) or is idle (2)")),
     }
 }
 

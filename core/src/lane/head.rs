@@ -3,7 +3,7 @@
 //! ```text
 //! "PLH1" length checksum
 //! text app   text generation   text lane   varint alias   text table   i64 created at, ms
-//! varint n   32 bytes digest of content n   optional text position   u8 done   optional pin of content n
+//! varint n   32 bytes digest of content n   optional text position   u8 0 | 1 ended | 2 idle   optional pin of content n
 //! state (as in a content)   3 x i64 watermark, greatest arrival, greatest event time; -2^63: none   account
 //! ```
 //! A store keeps these bytes, and beside them what its conditions look at: `n`, and number and digest of `pend`.
@@ -13,8 +13,8 @@
 //! - Watermark and greatest times never move back.
 
 use super::chunk::StateRef;
-use super::codec::{self, put_bytes, put_option, take_flag, take_option, take_text};
-use super::content::{Content, Pin, Tip};
+use super::codec::{self, put_bytes, put_option, take_option, take_text};
+use super::content::{Content, Pin, Tip, put_end, take_end};
 use crate::account::Account;
 use crate::time::{ArrivalTime, EventTime};
 use crate::wire::WireError;
@@ -60,6 +60,8 @@ pub struct Head {
     pub pos: Option<String>,
     /// Whether the lane has ended.
     pub done: bool,
+    /// Whether it was found idle after content n: it holds the policy's watermark back no longer, until it goes on.
+    pub idle: bool,
     /// What content n was computed with.
     pub pin: Option<Pin>,
     /// The state after it.
@@ -110,6 +112,7 @@ impl Head {
             last: [0; 32],
             pos: None,
             done: false,
+            idle: false,
             pin: None,
             state: StateRef::Empty,
             progress: Progress::default(),
@@ -142,6 +145,7 @@ impl Head {
             last: c.digest,
             pos: c.to.clone(),
             done: c.done,
+            idle: c.idle,
             pin: Some(c.pin.clone()),
             state: c.state.clone(),
             progress,
@@ -171,7 +175,7 @@ impl Head {
         put_u64(&mut out, self.n);
         out.extend_from_slice(&self.last);
         put_option(&mut out, self.pos.as_ref(), |out, t| put_bytes(out, t.as_bytes()));
-        out.push(u8::from(self.done));
+        out.push(put_end(self.done, self.idle));
         put_option(&mut out, self.pin.as_ref(), |out, p| p.put(out));
         self.state.put(&mut out);
         let p = self.progress;
@@ -197,7 +201,7 @@ impl Head {
         let n = c.varint_u64()?;
         let last = c.array()?;
         let pos = take_option(&mut c, take_text)?;
-        let done = take_flag(&mut c)?;
+        let (done, idle) = take_end(&mut c)?;
         let pin = take_option(&mut c, Pin::take)?;
         let state = StateRef::take(&mut c)?;
         let mut time = || -> Result<Option<i64>, WireError> { Ok(Some(c.i64()?).filter(|t| *t != i64::MIN)) };
@@ -209,6 +213,6 @@ impl Head {
         };
         let account = take_account(&mut c)?;
         c.end()?;
-        Ok(Self { key, alias, table, created_ms, n, last, pos, done, pin, state, progress, account })
+        Ok(Self { key, alias, table, created_ms, n, last, pos, done, idle, pin, state, progress, account })
     }
 }

@@ -21,7 +21,7 @@
 //! Not here: which text a value has (`decode`): it is one JSON scalar in canonical form.
 
 mod distinct;
-mod hash;
+pub(crate) mod hash;
 mod quantile;
 #[cfg(test)]
 mod tests;

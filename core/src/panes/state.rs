@@ -87,6 +87,7 @@ impl Panes {
                 session = Some(window);
             }
             let slot = self.index.insert(open);
+            self.count_key(window);
             self.wake(slot);
             last = Some((key, window));
         }

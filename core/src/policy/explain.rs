@@ -194,11 +194,14 @@ fn final_when(s: &Spec) -> String {
         Strategy::Max => format!("A window is final once an event time {behind} past its end has been seen."),
         Strategy::Given => format!("A window is final once the source's own watermark is {behind} past its end."),
         Strategy::Arrival => format!("A window is final once a record has arrived {behind} after its end."),
-        Strategy::Quantile { q_milli, sample, min_sample } => format!(
-            "A window is final once the {} of the last {sample} event times (at least {min_sample}) is {behind} past \
-             its end.",
-            quantile(q_milli)
-        ),
+        Strategy::Quantile { q_milli, sample, min_sample, per_source } => {
+            let fair = per_source.map_or(String::new(), |most| format!(", {most} of one source at most"));
+            format!(
+                "A window is final once the {} of the last {sample} event times (at least {min_sample}{fair}) is \
+                 {behind} past its end.",
+                quantile(q_milli)
+            )
+        }
     }
 }
 
@@ -236,8 +239,13 @@ fn future(s: &Spec) -> String {
 
 fn bounds(s: &Spec) -> String {
     let l = &s.limits;
+    let budget = l.keys_per_window.map_or(String::new(), |n| {
+        format!(
+            " In each lane, {n} keys of a window have rows of their own; records of further keys count in its overflow row."
+        )
+    });
     format!(
-        "Records over {} bytes and keys over {} bytes are rejected; a dead letter keeps up to {} bytes.",
+        "Records over {} bytes and keys over {} bytes are rejected; a dead letter keeps up to {} bytes.{budget}",
         l.record_bytes, l.key_bytes, l.dead_letter_bytes
     )
 }

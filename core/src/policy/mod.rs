@@ -102,7 +102,7 @@ pub struct Input {
     pub arrival: Option<TimeField>,
     /// The fields whose values make the key; at least one.
     pub key: Vec<Path>,
-    /// Who sent it: for statistics per source.
+    /// Who sent it: for statistics per source, and so that none of them is the crowd (`per_source`).
     pub source: Option<Path>,
 }
 
@@ -502,6 +502,9 @@ pub enum Strategy {
         sample: u32,
         /// No watermark before the sample holds this many.
         min_sample: u32,
+        /// At most this many of the sample are one source's: its own oldest makes room for its next. `None`: no bound.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
+        per_source: Option<u32>,
     },
     /// The greatest arrival time. Event times play no part.
     Arrival,
@@ -617,6 +620,10 @@ pub struct Limits {
     pub key_bytes: u32,
     /// At most this many bytes of a record go into its dead letter.
     pub dead_letter_bytes: u32,
+    /// So many keys of a window have rows of their own, in each lane; records of further keys count in the window's
+    /// overflow row. `None`: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
+    pub keys_per_window: Option<u32>,
 }
 
 impl Policy {

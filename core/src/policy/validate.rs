@@ -11,7 +11,7 @@ mod measures;
 mod panes;
 mod window;
 
-use super::{Derived, Measure, Op, Path, Spec, Strategy, Windowing, columns};
+use super::{Derived, LateTo, Measure, Op, Path, Spec, Strategy, Windowing, columns};
 use crate::policy::columns::Moment;
 use crate::policy::duration::Written;
 use crate::time::TimeDelta;
@@ -69,12 +69,19 @@ pub mod limits {
     pub const SPAN_MAX: TimeDelta = TimeDelta::from_mins(3_660 * 24 * 60);
     /// Largest sample of the quantile watermark: the sample is part of the state kept with a lane's head.
     pub const SAMPLE_MAX: u32 = 2_001;
+    /// Most keys with rows of their own in a window that has a budget of keys.
+    pub const KEYS_PER_WINDOW_MAX: u32 = 1_000_000;
+    /// Most keys that one lane remembers for the budgets of all its open windows, at 8 bytes each in its state. With so
+    /// many of them, further keys of any window count in its overflow row.
+    pub const KEYS_REMEMBERED_MAX: u32 = 2_000_000;
     /// Longest record, in bytes.
     pub const RECORD_BYTES_MAX: u32 = 16 << 20;
     /// Longest key text, in bytes: a DynamoDB partition key holds 2,048 with our prefix.
     pub const KEY_BYTES_MAX: u32 = 1_900;
     /// Most bytes of a record in its dead letter: a DynamoDB item holds 400 KB.
     pub const DEAD_LETTER_BYTES_MAX: u32 = 256 << 10;
+    /// What an overflow row is marked by: no column is named so where windows have a budget of keys.
+    pub const OVERFLOW_COLUMN: &str = "overflow";
     /// Columns that every row has: no measure and no key field may be named so.
     pub const ROW_COLUMNS: [&str; 5] = ["window_start", "window_end", "state", "late", "arrival_day"];
 }
@@ -136,6 +143,7 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
     p.bytes("limits.record_bytes", l.record_bytes, limits::RECORD_BYTES_MAX);
     p.bytes("limits.key_bytes", l.key_bytes, limits::KEY_BYTES_MAX);
     p.bytes("limits.dead_letter_bytes", l.dead_letter_bytes, limits::DEAD_LETTER_BYTES_MAX);
+    p.budget(s);
     p.0
 }
 
@@ -214,8 +222,12 @@ impl Problems {
             let at = key_at(i);
             self.path(&at, p);
             let Some(column) = p.last() else { continue };
-            if limits::ROW_COLUMNS.contains(&column.as_str()) {
-                self.value(&at, quoted(&p.join(".")), format_args!("a field whose last name is not {}", row_columns()));
+            if is_row_column(column, s) {
+                self.value(
+                    &at,
+                    quoted(&p.join(".")),
+                    format_args!("a field whose last name is not {}", row_columns(s)),
+                );
             }
             let other = columns.iter().rev().find(|(c, _)| c == column).map(|(_, q)| *q);
             columns.push((column, p));
@@ -234,7 +246,7 @@ impl Problems {
     #[inline(never)]
     fn watermark(&mut self, s: &Spec) {
         let w = &s.watermark;
-        if let Strategy::Quantile { q_milli, sample, min_sample } = w.strategy {
+        if let Strategy::Quantile { q_milli, sample, min_sample, per_source } = w.strategy {
             if q_milli == 0 || q_milli >= 1_000 {
                 let found = format!("{}.{:03}", q_milli / 1_000, q_milli % 1_000);
                 self.value("watermark.quantile", found, "between 0.001 and 0.999");
@@ -245,10 +257,35 @@ impl Problems {
             if min_sample == 0 || (min_sample > sample && sample > 0) {
                 self.value("watermark.min_sample", min_sample, "1 up to the sample's size");
             }
+            if per_source.is_some_and(|most| most == 0 || (most > sample && sample > 0)) {
+                self.value("watermark.per_source", per_source.unwrap_or(0), "1 up to the sample's size");
+            }
+            if per_source.is_some() && s.input.source.is_none() {
+                self.value(
+                    "watermark.per_source",
+                    "no `input.source`",
+                    "the field that says who sent a record, like \
+                    source = \"device\" in [input]",
+                );
+            }
         }
         self.span("watermark.delay", w.delay, 0);
         if let Some(f) = w.max_future {
             self.span("watermark.max_future", f, 0);
+        }
+    }
+
+    fn budget(&mut self, s: &Spec) {
+        const AT: &str = "limits.keys_per_window";
+        let Some(n) = s.limits.keys_per_window else { return };
+        if n == 0 || n > limits::KEYS_PER_WINDOW_MAX {
+            self.value(AT, n, "1 to 1000000 keys");
+        }
+        if matches!(s.window, Windowing::Session { .. }) {
+            self.value(AT, n, "none for sessions: each is one key's own, and trigger.open_max bounds them");
+        }
+        if s.late.to == LateTo::Accept {
+            self.value(AT, n, "none beside late.to = \"accept\": windows would have to remember their keys for ever");
         }
     }
 
@@ -324,9 +361,15 @@ fn operand_at(m: &Measure, owner: Option<&Derived>) -> String {
     format!("measures.{}.{op}", m.name)
 }
 
+/// Whether rows have a column of their own of this name, in small letters.
+fn is_row_column(name: &str, s: &Spec) -> bool {
+    limits::ROW_COLUMNS.contains(&name) || (s.limits.keys_per_window.is_some() && name == limits::OVERFLOW_COLUMN)
+}
+
 #[inline(never)]
-fn row_columns() -> String {
-    format!("one of the rows' own columns ({})", limits::ROW_COLUMNS.join(", "))
+fn row_columns(s: &Spec) -> String {
+    let overflow = if s.limits.keys_per_window.is_some() { ", overflow" } else { "" };
+    format!("one of the rows' own columns ({}{overflow})", limits::ROW_COLUMNS.join(", "))
 }
 
 /// A path as it is written, cut to a length that a message bears.

@@ -56,7 +56,7 @@ pub(super) struct Switches {
     pub offset: Offset,
 }
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "window",
     "trigger",
     "accumulation",
@@ -67,6 +67,7 @@ const KNOWN: [&str; 10] = [
     "on_time_pane",
     "closing_pane",
     "flush_on_expiry",
+    "keys_per_window",
 ];
 
 /// The fields of a policy beside its windows, triggers and switches.
@@ -83,6 +84,7 @@ struct Fields {
     on_time_pane: Option<Emission>,
     closing_pane: Option<Emission>,
     flush_on_expiry: Option<bool>,
+    keys_per_window: Option<u32>,
 }
 
 /// The policy of a scenario with panes.
@@ -125,7 +127,8 @@ fn made(written: &Map<String, Value>, switches: Switches, needs: Needs) -> Resul
         open_max: limits::OPEN_MAX,
     };
     let late = Late { by: LateBy::Window, allowed_lateness, to: LateTo::DeadLetters };
-    let spec = Spec { measures, kept, panes: Some(panes), ..spec(window, Strategy::Given, TimeDelta::ZERO, late) };
+    let mut spec = Spec { measures, kept, panes: Some(panes), ..spec(window, Strategy::Given, TimeDelta::ZERO, late) };
+    spec.limits.keys_per_window = fields.keys_per_window;
     Policy::new(spec).map_err(refused)
 }
 
@@ -160,6 +163,7 @@ fn spec(window: Windowing, strategy: Strategy, delay: TimeDelta, late: Late) -> 
             record_bytes: limits::RECORD_BYTES_MAX,
             key_bytes: limits::KEY_BYTES_MAX,
             dead_letter_bytes: 200,
+            keys_per_window: None,
         },
     }
 }

@@ -6,6 +6,7 @@
 //! i64 watermark  i64 greatest arrival  i64 greatest event time         -2^63: none yet
 //! 10 x varint: read counted late future rejected filtered duplicate late_dropped late_accepted future_counted
 //! varint n, n x (u16 reason, varint count)                              ascending by reason
+//!   the last may be 65535: of the records counted, those in overflow rows
 //! varint groups, each:
 //!   u8 table (0 main, 1 late, 2 late of unknown arrival)  varint-signed start  varint-signed end
 //!   varint-signed arrival day (table 1 only)  varint rows, each:
@@ -219,15 +220,19 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Appends an account: its columns, then its reasons.
+/// Stands in the place of a reason, after all of them, before the number of records in overflow rows.
+const OVERFLOW: u16 = u16::MAX;
+
+/// Appends an account: its columns, then its reasons, and behind these what stands in overflow rows, if anything does.
 pub(crate) fn put_account(out: &mut Vec<u8>, a: &Account) {
     for n in a.columns() {
         put_u64(out, n);
     }
-    put_u64(out, a.reasons.len() as u64);
-    for (reason, n) in &a.reasons {
-        out.extend_from_slice(&(*reason as u16).to_le_bytes());
-        put_u64(out, *n);
+    let overflow = Some((OVERFLOW, a.overflow)).filter(|(_, n)| *n > 0);
+    put_u64(out, (a.reasons.len() + usize::from(overflow.is_some())) as u64);
+    for (code, n) in a.reasons.iter().map(|(reason, n)| (*reason as u16, *n)).chain(overflow) {
+        out.extend_from_slice(&code.to_le_bytes());
+        put_u64(out, n);
     }
 }
 
@@ -240,14 +245,21 @@ pub(crate) fn take_account(c: &mut Cursor<'_>) -> Result<Account, WireError> {
     let mut last = 0;
     for _ in 0..c.count(3)? {
         let code = c.u16()?;
-        let reason =
-            Reason::from_code(code).filter(|_| code > last).ok_or_else(|| c.bad("unknown reason, or not in order"))?;
+        let reason = Reason::from_code(code);
+        if code <= last || (reason.is_none() && code != OVERFLOW) {
+            return Err(c.bad("unknown reason, or not in order"));
+        }
         last = code;
         let n = c.varint_u64()?;
         if n == 0 {
             return Err(c.bad("a reason without records"));
         }
-        a.reasons.insert(reason, n);
+        match reason {
+            Some(reason) => {
+                a.reasons.insert(reason, n);
+            }
+            None => a.overflow = n,
+        }
     }
     if !a.balanced() {
         return Err(c.bad("the classes do not add up to the records read"));
@@ -370,7 +382,7 @@ mod tests {
     use super::*;
 
     pub(crate) fn sample() -> Effects {
-        let mut account = Account { read: 4, counted: 2, late: 1, ..Account::default() };
+        let mut account = Account { read: 4, counted: 2, late: 1, overflow: 1, ..Account::default() };
         account.reject(Reason::BadTime);
         let row = |k: &str, v: i128| Row { key: k.as_bytes().to_vec(), values: alloc::vec![Some(v), None] };
         let group = |table, start, rows| Group {

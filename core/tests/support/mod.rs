@@ -113,7 +113,7 @@ pub fn spec(window: Windowing, panes: Panes) -> Spec {
         derived: Vec::new(),
         kept: vec![kept("first", Keep::First), kept("last", Keep::Last), kept("list", Keep::List { most: 3 })],
         panes: Some(panes),
-        limits: Limits { record_bytes: 1 << 16, key_bytes: 256, dead_letter_bytes: 1 << 12 },
+        limits: Limits { record_bytes: 1 << 16, key_bytes: 256, dead_letter_bytes: 1 << 12, keys_per_window: None },
     }
 }
 
@@ -235,7 +235,7 @@ pub fn follows() -> impl Strategy<Value = Follow> {
         6 => Just(Follow::Given),
         2 => Just(Follow::Max),
         2 => (1u32..1_000, 1u32..8, 1u32..8)
-            .prop_map(|(q_milli, sample, min)| Follow::Quantile { q_milli, sample, min_sample: min.min(sample) }),
+            .prop_map(|(q_milli, sample, min)| Follow::Quantile { q_milli, sample, min_sample: min.min(sample), per_source: None }),
         1 => Just(Follow::Arrival),
     ]
 }
@@ -247,11 +247,14 @@ pub fn policies(
 ) -> impl Strategy<Value = (Policy, i64)> {
     let whole = (windows, triggers.prop_flat_map(rules), follows());
     let rest = (0i64..6, proptest::option::weighted(0.3, 0i64..12), 0usize..3, any::<bool>(), 0i64..14, 0usize..3);
-    let rest = (rest, proptest::bool::weighted(0.2));
-    (whole, rest).prop_map(|(((window, unit), panes, strategy), (rest, filtered))| {
+    let budget = proptest::option::weighted(0.3, 1u32..3);
+    let rest = (rest, proptest::bool::weighted(0.2), budget);
+    (whole, rest).prop_map(|(((window, unit), panes, strategy), (rest, filtered, budget))| {
         let (delay, max_future, future, by_record, lateness, to) = rest;
+        let merges = matches!(window, Windowing::Session { .. });
         let mut spec = spec(window, panes);
         spec.filter = filtered.then(filter);
+        spec.limits.keys_per_window = budget.filter(|_| !merges);
         spec.watermark = Watermark {
             strategy,
             delay: ms(delay / 2 * unit),
@@ -437,7 +440,13 @@ pub fn line(r: &Rec) -> String {
     format!("{{\"k\":\"{}\",\"ts\":{},\"v\":{},\"gap\":{}}}", r.key, r.t, number(r.v), number(r.gap))
 }
 
+/// Stands for the key of overflow rows.
+pub const OVERFLOW: u8 = u8::MAX;
+
 /// The canonical text of a record's key.
 pub fn key_text(key: u8) -> Vec<u8> {
+    if key == OVERFLOW {
+        return b"[null]".to_vec();
+    }
     format!("[\"{key}\"]").into_bytes()
 }

@@ -194,6 +194,9 @@ fn report(s: &Summary, json: bool, module: Option<[u8; 32]>) {
     let share = |n: u64| if a.read == 0 { 0.0 } else { 100.0 * n as f64 / a.read as f64 };
     eprintln!("{:>14} records read", a.read);
     eprintln!("{:>14} counted   {:6.2} %   in {} rows", a.counted, share(a.counted), s.rows);
+    if a.overflow > 0 {
+        eprintln!("{:>14}   of them in overflow rows, of keys beyond a window's budget", a.overflow);
+    }
     for (name, n) in [("late", a.late), ("future", a.future), ("filtered", a.filtered), ("rejected", a.rejected)] {
         // Most policies have no filter.
         if name != "filtered" || n > 0 {

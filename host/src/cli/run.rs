@@ -72,6 +72,11 @@ pub struct Args {
     /// Write rows at least this often while records come [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     flush_interval: Option<Duration>,
+    /// A lane (a shard, a file with --lane-per-file) that gave nothing at its tip for longer than this is idle: `final` does
+    /// not wait for it, and if it goes on later, rows that were called final may still change. A file at its end is idle at
+    /// once. `none`: final waits for every lane, however long it is silent.
+    #[arg(long, value_name = "DURATION|none", default_value = "5m", value_parser = idle_timeout)]
+    idle_timeout: IdleTimeout,
     /// Recount under this name, beside the rows of other generations.
     #[arg(long, value_name = "NAME", default_value = "")]
     generation: String,
@@ -124,6 +129,7 @@ pub async fn run(args: Args) -> Outcome {
         batch: BatchLimits { interval: args.flush_interval.unwrap_or(batch.interval), ..batch },
         once: args.once,
         accept_poison: args.accept_poison,
+        idle_timeout: args.idle_timeout.0,
         ..RunConfig::default()
     };
     let bar = size.and_then(progress::bytes_of).map(|bar| (bar.clone(), tokio::spawn(follow(bar, Arc::clone(&hub)))));
@@ -164,10 +170,14 @@ pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>, json: bool) {
         }
         return;
     }
+    let overflow = match a.overflow {
+        0 => String::new(),
+        n => format!(" ({n} of them in overflow rows)"),
+    };
     // Most policies have no filter.
     let filtered = if a.filtered > 0 { format!(", filtered {}", a.filtered) } else { String::new() };
     eprintln!(
-        "plimsoll: read {}, counted {}, late {}, future {}, rejected {}{filtered}; {} rows written",
+        "plimsoll: read {}, counted {}{overflow}, late {}, future {}, rejected {}{filtered}; {} rows written",
         a.read, a.counted, a.late, a.future, a.rejected, stats.rows_written
     );
 }
@@ -222,6 +232,17 @@ async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {
         return Ok((Arc::new(DynamoStore::connect(prefix).await.map_err(refused)?), batch));
     }
     Ok((Arc::new(StdoutStore::default()), batch))
+}
+
+/// How long a lane has to be silent; `None`: it never is.
+#[derive(Clone, Copy, Debug)]
+struct IdleTimeout(Option<Duration>);
+
+fn idle_timeout(text: &str) -> Result<IdleTimeout, String> {
+    if text == "none" {
+        return Ok(IdleTimeout(None));
+    }
+    duration(text).map(|d| IdleTimeout(Some(d))).map_err(|e| format!("{e}, or `none`"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,18 +4,21 @@
 //! - Where nothing traps, the engine goes on from batch to batch; its snapshot is taken at each batch's end.
 //! - A trap or time-out decides nothing by itself: the batch is run again, record by record, by a fuel-metered engine from
 //!   the state before it. Only a record on which that one stops too becomes a dead letter.
+//! - A lane is idle when its last read succeeded and found nothing at the tip, nothing is in flight, and it has been so for
+//!   the time-out. That is written down once, in a content without effects, so that whoever reads the heads knows it too.
+//!   Trouble is not silence: it starts the time-out anew.
 //! - The effects of a module are decoded as hostile bytes and must add up before anything is written.
 
 use super::lane::{Context, Left};
 use super::{RunError, poison};
 use crate::clock;
-use crate::live::{LaneState, LaneStatus};
 use crate::runtime::{Engine, EngineError, Flush};
 use crate::source::{Chunk, LaneInfo, LaneReader, Next, Position, SourceError};
 use plimsoll_core::account::Reason;
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Batch, Rest, Tip};
-use plimsoll_core::time::ArrivalTime;
+use plimsoll_core::lanes::IdleTimer;
+use plimsoll_core::time::{ArrivalTime, TimeDelta};
 use plimsoll_core::wire::effects::{self, DeadLetter, Effects};
 use plimsoll_core::wire::frame::{self, Kind};
 use std::time::{Duration, Instant};
@@ -29,10 +32,19 @@ const METERED_STEP: usize = 256;
 
 /// What computing came to.
 pub(super) enum Computed {
-    /// A batch, when its first record was read, and whether it is the lane's last.
-    Batch(Box<Batch>, Instant, bool),
+    /// A batch, when its first record was read, and how the lane stands after it.
+    Batch(Box<Batch>, Instant, After),
     /// No records.
     Nothing(Made),
+}
+
+/// How a lane stands after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct After {
+    /// It is the lane's last.
+    pub last: bool,
+    /// The lane is idle: silent at its tip for the time-out, or at the end of what a finite source has.
+    pub idle: bool,
 }
 
 /// Why there is no batch.
@@ -77,6 +89,10 @@ pub(super) struct Worker {
     /// The engine's state before the batch in hand.
     before: Option<Vec<u8>>,
     retries: u32,
+    /// Runs while reads succeed and find nothing; `None` where lanes are never idle.
+    silence: Option<IdleTimer>,
+    /// Whether the content before the batch in hand says that the lane is idle.
+    idle: bool,
     /// Why nothing more can be read, once it is known.
     broken: Option<RunError>,
     pub bytes_read: u64,
@@ -93,14 +109,16 @@ struct Gathered {
 }
 
 impl Worker {
-    /// A worker that goes on from a committed tip; `None` when told to stop before the source could be opened.
+    /// A worker that goes on from a committed tip, after which the lane was `idle` or not; `None` when told to stop before
+    /// the source could be opened.
     pub(super) async fn open(
         context: &Context,
         info: &LaneInfo,
-        tip: &Tip,
+        tip: (&Tip, bool),
         snapshot: Option<&[u8]>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Option<Self>, RunError> {
+        let (tip, idle) = tip;
         let from = tip.pos.clone().map(Position);
         let mut retries = 0;
         let reader = loop {
@@ -126,6 +144,11 @@ impl Worker {
             engine,
             before: snapshot.map(<[u8]>::to_vec),
             retries: 0,
+            silence: context.config.idle_timeout.map(|timeout| {
+                let ms = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+                IdleTimer::new(TimeDelta::from_millis(ms))
+            }),
+            idle,
             broken: None,
             bytes_read: 0,
             behind_ms: None,
@@ -139,7 +162,6 @@ impl Worker {
         context: &Context,
         tip: &Tip,
         mut stop: watch::Receiver<bool>,
-        mut idle: LaneStatus,
     ) -> Result<Computed, RunError> {
         if let Some(error) = self.broken.take() {
             return Err(error);
@@ -149,6 +171,7 @@ impl Worker {
         let mut began: Option<Instant> = None;
         // Set once something went wrong in the engine: then everything is run again at the batch's end.
         let mut trouble: Option<EngineError> = None;
+        let mut silent = false;
         while !gathered.ended {
             if *stop.borrow() {
                 if gathered.chunks.is_empty() {
@@ -170,6 +193,7 @@ impl Worker {
             };
             match next {
                 Next::Chunk(mut chunk) => {
+                    self.heard();
                     if began.is_none() && context.policy.needs_ticks() {
                         // In front of the records, so that a run of the batch anew sees the same clock.
                         chunk.frames.splice(..0, tick());
@@ -202,16 +226,21 @@ impl Worker {
                     if context.config.once {
                         return Ok(Computed::Nothing(Made::AtTip));
                     }
-                    idle.state = LaneState::Idle;
-                    idle.at_ms = clock::now_ms();
-                    context.hub.lane(idle.clone());
+                    if !self.idle && self.is_silent() {
+                        silent = true;
+                        break;
+                    }
+                    context.hub.at_tip(&self.lane, clock::now_ms());
                 }
                 // What is there is written at once: the tip is where latency counts.
                 Next::Idle => break,
                 Next::End => gathered.ended = true,
             }
         }
-        if gathered.chunks.is_empty() && gathered.ended && context.source.finite() {
+        // Whoever looks at a finite source again is another run: there is nothing to wait for.
+        let at_end = gathered.ended && context.source.finite();
+        silent |= at_end && self.silence.is_some();
+        if gathered.chunks.is_empty() && at_end && (self.idle || !silent) {
             return Ok(Computed::Nothing(Made::AtEnd));
         }
         let made = tokio::task::block_in_place(|| match trouble {
@@ -240,7 +269,20 @@ impl Worker {
             let error = EngineError::Lie { detail: e.to_string() };
             return Err(RunError::Engine { lane: self.lane.clone(), error });
         }
-        Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), gathered.ended))
+        // What a tick gives out of a silent lane wakes nobody.
+        self.idle = silent || (self.idle && gathered.chunks.is_empty());
+        let after = After { last: gathered.ended, idle: self.idle };
+        Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), after))
+    }
+
+    /// The lane said something, or could not be asked.
+    fn heard(&mut self) {
+        self.silence.iter_mut().for_each(IdleTimer::active);
+    }
+
+    /// A read found nothing at the tip: whether it has been so for the time-out.
+    fn is_silent(&mut self) -> bool {
+        self.silence.as_mut().is_some_and(|timer| timer.poll(clock::now_ms()))
     }
 
     /// Lets the clock go on while no records come; whether that gave out anything.
@@ -265,6 +307,7 @@ impl Worker {
                 }
                 Err(SourceError::Passing(why)) => {
                     tracing::warn!(lane = %self.lane, %why, "the source cannot be read now; trying again");
+                    self.heard();
                     let wait = backoff(self.retries);
                     self.retries += 1;
                     if stopped_within(wait, stop).await {

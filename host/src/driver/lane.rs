@@ -4,7 +4,7 @@
 //! - A computed batch is offered only if it joins onto the tip that the protocol names; else it is thrown away.
 //! - An engine whose state is not the tip's is restored from the tip's state.
 
-use super::batch::{Computed, Made, Worker};
+use super::batch::{After, Computed, Made, Worker};
 use super::{RunConfig, RunError, STOP_GRACE};
 use crate::clock;
 use crate::live::{LaneState, LaneStatus, StatusHub};
@@ -254,7 +254,7 @@ impl Driver {
     fn settle(&mut self) {
         let Some(head) = self.lane.head() else { return };
         let (n, position) = (head.n, head.pos.clone());
-        self.status.progress = head.progress;
+        (self.status.progress, self.status.idle) = (head.progress, head.idle);
         while self.told.front().is_some_and(|(told, ..)| *told <= n) {
             let (_, effects, began) = self.told.pop_front().expect("there is a front");
             self.status.account.add(&effects.account);
@@ -297,10 +297,11 @@ impl Driver {
         self.status.traps = worker.traps;
         self.worker = Some(worker);
         match computed {
-            Ok(Computed::Batch(batch, began, last)) => {
+            Ok(Computed::Batch(batch, began, After { last, idle })) => {
                 self.began = began;
-                self.status.state = LaneState::Running;
-                let contents = tip.contents(*batch, &self.context.store.limits());
+                self.status.state = if idle { LaneState::Idle } else { LaneState::Running };
+                let limits = self.context.store.limits();
+                let contents = if idle { tip.contents_at_rest(*batch, &limits) } else { tip.contents(*batch, &limits) };
                 let next = contents.last().map_or(tip, Content::tip);
                 self.ready.extend(contents);
                 if last {
@@ -319,10 +320,10 @@ impl Driver {
     /// Computes onto `tip` in a task of its own.
     fn start(&mut self, tip: Tip) {
         let mut worker = self.worker.take().expect("nobody computes");
-        let (context, stop, hub_lane) = (Arc::clone(&self.context), self.stop.clone(), self.status.clone());
+        let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
         let at = tip.clone();
         let task = tokio::spawn(async move {
-            let made = worker.batch(&context, &at, stop, hub_lane).await;
+            let made = worker.batch(&context, &at, stop).await;
             (worker, made)
         });
         self.ahead = Some((tip, task));
@@ -339,7 +340,8 @@ impl Driver {
                 task.abort();
             }
             let (snapshot, stop) = (state.snapshot.as_deref(), self.stop.clone());
-            let Some(worker) = Worker::open(&self.context, &self.info, &base.tip, snapshot, stop).await? else {
+            let tip = (&base.tip, self.lane.head().is_some_and(|head| head.idle));
+            let Some(worker) = Worker::open(&self.context, &self.info, tip, snapshot, stop).await? else {
                 self.left = Some(Left::Stopped);
                 return Ok(());
             };

@@ -2,6 +2,8 @@
 //!
 //! The judge is a sum: each record adds a power of its own place, so that a record lost, doubled or swapped shows.
 
+mod idle;
+
 use super::*;
 use crate::live::About;
 use crate::runtime::native::NativeEngines;

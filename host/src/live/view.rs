@@ -9,7 +9,7 @@ pub use crate::store::hex;
 
 use super::{LaneState, LaneStatus, RecentRows, StatusHub};
 use plimsoll_core::policy::Op;
-use plimsoll_core::rows::figure_text;
+use plimsoll_core::rows::{figure_text, is_overflow};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -85,6 +85,8 @@ pub struct LaneView {
     pub position: Option<String>,
     /// Its watermark.
     pub watermark: Option<i64>,
+    /// Whether it is left out of the policy's watermark: silent at its tip for the idle time-out.
+    pub idle: bool,
     /// Records read since the process started.
     pub read: u64,
     /// Behind the source's tip.
@@ -182,7 +184,7 @@ impl StatusHub {
         let weight = RecentRows::new(&self.policy).weight().map_or(0, |i| measures[i].decimals());
         let row = |(key, values): (Vec<u8>, Vec<Option<i128>>)| {
             let values = values.into_iter().zip(measures).map(|(v, m)| figure(v, m.decimals()));
-            json!({ "key": key_texts(&key), "values": values.collect::<Vec<_>>() })
+            json!({ "key": key_texts(&key), "overflow": is_overflow(&key), "values": values.collect::<Vec<_>>() })
         };
         let windows = shown.into_iter().map(|w| {
             json!({
@@ -220,10 +222,15 @@ fn lane_view(l: &LaneStatus) -> LaneView {
         n: l.n,
         position: l.position.as_ref().map(|p| p.0.clone()),
         watermark: l.progress.watermark.map(EventTime::as_millis),
+        idle: l.idle,
         read: l.account.read,
         behind_ms: l.behind_ms,
     }
 }
+
+/// Stands for each part of the key of an overflow row, which counts the keys beyond the budget. Text of devices has no
+/// quotes around it here, so the row says by itself what it is as well: `overflow`.
+const OVERFLOW: &str = "(other keys)";
 
 /// A key's values as they are shown: texts as they are, everything else as JSON.
 fn key_texts(key: &[u8]) -> Vec<String> {
@@ -232,6 +239,7 @@ fn key_texts(key: &[u8]) -> Vec<String> {
         other => other.to_string(),
     };
     match serde_json::from_slice(key) {
+        Ok(Value::Array(values)) if values.iter().all(Value::is_null) => vec![OVERFLOW.into(); values.len()],
         Ok(Value::Array(values)) => values.into_iter().map(text).collect(),
         _ => vec![String::from_utf8_lossy(key).into_owned()],
     }

@@ -188,13 +188,16 @@ pub struct Completeness {
 
 impl Completeness {
     /// From the heads that are stored. A lane of which nothing was committed holds everything back; lanes that have
-    /// ended claim nothing any more, unless all have.
+    /// ended or are idle hold nothing, and where all have or are, the furthest counts.
     pub fn of(policy: &Policy, heads: &[Head]) -> Self {
-        let all_done = heads.iter().all(|h| h.done);
-        let active = heads.iter().filter(|h| all_done || !h.done);
+        let active = || heads.iter().filter(|h| !h.done && !h.idle);
+        let furthest = heads.iter().map(|h| h.progress).max_by_key(|p| p.watermark);
         let late = policy.spec().late;
         Self {
-            progress: combine(active.map(|h| h.progress)),
+            progress: match active().next() {
+                Some(_) => combine(active().map(|h| h.progress)),
+                None => furthest.unwrap_or_default(),
+            },
             policy_closes: late.to != plimsoll_core::policy::LateTo::Accept,
             lateness: late.allowed_lateness,
         }

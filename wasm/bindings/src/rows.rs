@@ -4,7 +4,7 @@ use crate::panes;
 use crate::value::{Exact, Figure, KeyPart, put_derived, to_js};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
-use plimsoll_core::rows::{self, Fate, column, day_text, key_parts};
+use plimsoll_core::rows::{self, Fate, column, day_text, is_overflow, key_parts};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{self, DeadLetter, Row};
@@ -178,6 +178,9 @@ impl Serialize for Object<'_> {
             map.serialize_entry(&m.name, &value.map(|units| Figure { units, decimals: m.decimals() }))?;
         }
         put_derived(spec, &self.row.values, &mut map)?;
+        if is_overflow(&self.row.key) {
+            map.serialize_entry("overflow", &true)?;
+        }
         match self.last {
             Last::State(fate) => map.serialize_entry("state", fate.name())?,
             Last::ArrivalDay(day) => map.serialize_entry("arrival_day", &day.map(day_text))?,
@@ -253,6 +256,7 @@ struct AccountView {
     late_dropped: Exact,
     late_accepted: Exact,
     future_counted: Exact,
+    overflow: Exact,
     reasons: BTreeMap<&'static str, Exact>,
 }
 
@@ -269,6 +273,7 @@ impl From<&Account> for AccountView {
             late_dropped: a.late_dropped.into(),
             late_accepted: a.late_accepted.into(),
             future_counted: a.future_counted.into(),
+            overflow: a.overflow.into(),
             reasons: a.reasons.iter().map(|(r, n)| (r.name(), Exact::from(*n))).collect(),
         }
     }

@@ -11,7 +11,7 @@ const P5: u64 = 0x27D4_EB2F_1656_67C5;
 
 /// The hash of a text.
 #[inline(never)]
-pub(super) fn hash(text: &[u8]) -> u64 {
+pub(crate) fn hash(text: &[u8]) -> u64 {
     let (stripes, mut rest) = text.as_chunks::<32>();
     let mut h = P5;
     if !stripes.is_empty() {

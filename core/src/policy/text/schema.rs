@@ -95,7 +95,7 @@ struct InputDocument {
     /// The fields whose values make the key. Their last names are columns of the rows, so no two may be the same.
     #[schemars(length(min = 1, max = limits::KEY_FIELDS_MAX), extend("examples" = [["placement", "creative"]]))]
     key: Vec<PathDocument>,
-    /// Who sent the record: for statistics per source.
+    /// Who sent the record: for statistics per source, and for `watermark.per_source`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PathDocument", default, example = &"device")]
     source: Option<PathDocument>,
@@ -156,6 +156,12 @@ struct WatermarkDocument {
         extend("default" = defaults::MIN_SAMPLE)
     )]
     min_sample: Option<u32>,
+    /// At most this many of the sample are one source's (`input.source`), so that one chatty device is not the crowd: its
+    /// own oldest makes room for its next. Records without a source are one source together. Up to the sample's size;
+    /// no bound where it is absent. Only with `quantile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1, max = limits::SAMPLE_MAX))]
+    per_source: Option<u32>,
     /// How far the watermark stays behind. From 0s to 3660d; 0s where nothing is said beside `given`.
     delay: Duration,
     /// How far a device's clock may run ahead of the record's arrival, or `"none"` where nothing is refused for it.
@@ -192,6 +198,13 @@ struct LimitsDocument {
     /// At most this many bytes of a record go into its dead letter.
     #[schemars(range(min = 1, max = limits::DEAD_LETTER_BYTES_MAX))]
     dead_letter_bytes: u32,
+    /// So many keys of a window have rows of their own, in each lane, in the order of the lane's records. Records of
+    /// further keys count in the window's overflow row, whose key is null and which says `"overflow":true`, so that sums
+    /// over a window's rows stay exact. Where it is absent there is no bound. It costs state: 8 bytes for each key of
+    /// each open window, written with every batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 1, max = limits::KEYS_PER_WINDOW_MAX), example = &100_000)]
+    keys_per_window: Option<u32>,
 }
 
 /// A name: a letter, then letters, digits, `_` or `-`; at most 64.
@@ -389,6 +402,7 @@ impl WatermarkDocument {
             given: None,
             sample: None,
             min_sample: None,
+            per_source: None,
             delay: Duration(w.delay),
             max_future: w.max_future.map_or(MaxFuture::Unbounded(Unbounded::None), |d| MaxFuture::Span(Duration(d))),
             future: w.future,
@@ -397,10 +411,11 @@ impl WatermarkDocument {
             Strategy::Max => document.max = Some(True),
             Strategy::Arrival => document.arrival = Some(True),
             Strategy::Given => document.given = Some(True),
-            Strategy::Quantile { q_milli, sample, min_sample } => {
+            Strategy::Quantile { q_milli, sample, min_sample, per_source } => {
                 document.quantile = Some(Thousandths(q_milli));
                 document.sample = Some(sample);
                 document.min_sample = Some(min_sample);
+                document.per_source = per_source;
             }
         }
         document
@@ -419,7 +434,8 @@ impl LateDocument {
 
 impl LimitsDocument {
     fn of(l: &Limits) -> Self {
-        Self { record_bytes: l.record_bytes, key_bytes: l.key_bytes, dead_letter_bytes: l.dead_letter_bytes }
+        let Limits { record_bytes, key_bytes, dead_letter_bytes, keys_per_window } = *l;
+        Self { record_bytes, key_bytes, dead_letter_bytes, keys_per_window }
     }
 }
 
@@ -466,6 +482,9 @@ fn exclusions() -> Vec<serde_json::Value> {
         ["min_sample", "max"],
         ["min_sample", "arrival"],
         ["min_sample", "given"],
+        ["per_source", "max"],
+        ["per_source", "arrival"],
+        ["per_source", "given"],
     ])
 }
 

@@ -40,7 +40,7 @@ pub(super) mod defaults {
     /// Or the whole sample, where that is smaller.
     pub(in super::super) const MIN_SAMPLE: u32 = 31;
     pub(in super::super) const WATERMARK: Watermark = Watermark {
-        strategy: Strategy::Quantile { q_milli: Q_MILLI, sample: SAMPLE, min_sample: MIN_SAMPLE },
+        strategy: Strategy::Quantile { q_milli: Q_MILLI, sample: SAMPLE, min_sample: MIN_SAMPLE, per_source: None },
         delay: TimeDelta::from_mins(10),
         max_future: Some(TimeDelta::from_mins(5)),
         future: Future::Quarantine,
@@ -48,7 +48,7 @@ pub(super) mod defaults {
     pub(in super::super) const LATE: Late =
         Late { by: LateBy::Record, allowed_lateness: TimeDelta::ZERO, to: LateTo::Table };
     pub(in super::super) const LIMITS: Limits =
-        Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10 };
+        Limits { record_bytes: 1 << 20, key_bytes: 1 << 10, dead_letter_bytes: 64 << 10, keys_per_window: None };
     pub(in super::super) const TOUCHING: Touching = Touching::Separate;
     /// Of a `[trigger]` that says nothing, and of sessions without one: late records, where some are allowed, still come
     /// out.
@@ -91,8 +91,18 @@ const SLIDING: Shape = fields(&["size", "every"]);
 const CUMULATIVE: Shape = fields(&["size", "step"]);
 const SESSION: Shape = fields(&["gap", "gap_field", "touching"]);
 const CALENDAR: Shape = fields(&["every", "zone"]);
-const WATERMARK: Shape =
-    fields(&["quantile", "max", "arrival", "given", "sample", "min_sample", "delay", "max_future", "future"]);
+const WATERMARK: Shape = fields(&[
+    "quantile",
+    "max",
+    "arrival",
+    "given",
+    "sample",
+    "min_sample",
+    "per_source",
+    "delay",
+    "max_future",
+    "future",
+]);
 const LATE: Shape = fields(&["by", "allowed_lateness", "to"]);
 const TRIGGER: Shape = fields(&[
     "when",
@@ -130,10 +140,7 @@ const COLUMNS_OF_VARIANCE: Shape = fields(&["sum", "count", "squares"]);
 const LIST: Shape = fields(&["field", "most"]);
 const QUANTILE: Shape = fields(&["field", "q"]);
 const TOP_K: Shape = fields(&["field", "k"]);
-const LIMITS: Shape = Shape {
-    fields: &["record_bytes", "key_bytes", "dead_letter_bytes"],
-    later: &[Later { name: "keys_per_window", instead: "the number of keys in a window has no bound", for_field: "" }],
-};
+const LIMITS: Shape = fields(&["record_bytes", "key_bytes", "dead_letter_bytes", "keys_per_window"]);
 
 const fn fields(fields: &'static [&'static str]) -> Shape {
     Shape { fields, later: &[] }
@@ -312,11 +319,11 @@ fn strategy(r: &mut Reader, s: &Section<'_>) -> Strategy {
     }
     let thousandths = "a number from 0.001 to 0.999 with at most three decimals";
     let q_milli = q.as_ref().and_then(|f| r.thousandths(f, 1..=999, thousandths)).unwrap_or(defaults::Q_MILLI);
-    let (sample, min_sample) = (s.optional("sample"), s.optional("min_sample"));
+    let (sample, min_sample, per_source) = (s.optional("sample"), s.optional("min_sample"), s.optional("per_source"));
     if q.is_none()
         && let Some((sign, strategy)) = signs.first()
     {
-        for f in [&sample, &min_sample].into_iter().flatten() {
+        for f in [&sample, &min_sample, &per_source].into_iter().flatten() {
             let message = format!("`{}` excludes `{}`: only a quantile has a sample", f.path, sign.path);
             r.note(Code::Conflict, &f.path, f.key, message, Some("leave it out".into()));
         }
@@ -326,14 +333,15 @@ fn strategy(r: &mut Reader, s: &Section<'_>) -> Strategy {
     let most = limits::SAMPLE_MAX;
     let sample = sample.map(|f| r.whole(&f, &format!("1 to {most} event times")).unwrap_or(most));
     let min_sample = min_sample.map(|f| r.whole(&f, "1 up to the sample's size").unwrap_or(1));
-    quantile(q_milli, sample, min_sample)
+    let per_source = per_source.map(|f| r.whole(&f, "1 up to the sample's size").unwrap_or(1));
+    quantile(q_milli, sample, min_sample, per_source)
 }
 
-fn quantile(q_milli: u32, sample: Option<u32>, min_sample: Option<u32>) -> Strategy {
+fn quantile(q_milli: u32, sample: Option<u32>, min_sample: Option<u32>, per_source: Option<u32>) -> Strategy {
     let sample = sample.unwrap_or(defaults::SAMPLE);
     // A sample of 0 is refused for itself, not for its minimum.
     let min_sample = min_sample.unwrap_or(defaults::MIN_SAMPLE.min(sample.max(1)));
-    Strategy::Quantile { q_milli, sample, min_sample }
+    Strategy::Quantile { q_milli, sample, min_sample, per_source }
 }
 
 fn late(r: &mut Reader, root: &Section<'_>) -> Late {
@@ -359,11 +367,15 @@ fn late(r: &mut Reader, root: &Section<'_>) -> Late {
 
 fn bounds(r: &mut Reader, root: &Section<'_>) -> Limits {
     let s = root.optional("limits").and_then(|f| r.section(&f, &LIMITS));
+    let keys = s.as_ref().and_then(|s| s.optional("keys_per_window"));
+    // In place of what is no number the least.
+    let keys_per_window = keys.map(|f| r.whole(&f, &format!("1 to {} keys", limits::KEYS_PER_WINDOW_MAX)).unwrap_or(1));
     let mut bytes = |name: &str, most: u32, default: u32| {
         let field = s.as_ref().and_then(|s| s.optional(name));
         field.and_then(|f| r.whole(&f, &format!("1 to {most} bytes"))).unwrap_or(default)
     };
     Limits {
+        keys_per_window,
         record_bytes: bytes("record_bytes", limits::RECORD_BYTES_MAX, defaults::LIMITS.record_bytes),
         key_bytes: bytes("key_bytes", limits::KEY_BYTES_MAX, defaults::LIMITS.key_bytes),
         dead_letter_bytes: bytes(

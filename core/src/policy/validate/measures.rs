@@ -3,7 +3,7 @@
 //! Invariants
 //! - Columns that were made for a mean or variance are spoken of as that: people never wrote them.
 
-use super::{NAME, Problems, cut, is_name, limits, measure_at, operand_at, quoted, row_columns, shown};
+use super::{NAME, Problems, cut, is_name, is_row_column, limits, measure_at, operand_at, quoted, row_columns, shown};
 use crate::policy::columns::{self, Moment};
 use crate::policy::{Derived, Keep, Kept, Measure, Op, Path, Spec};
 use alloc::format;
@@ -54,8 +54,8 @@ impl Problems {
             if !is_name(name) && owner.is_none_or(|d| is_name(&d.name)) {
                 self.name(&at, quoted(name), NAME);
             }
-            if limits::ROW_COLUMNS.contains(&lower.as_str()) {
-                self.name(&at, quoted(name), format_args!("a name other than {}", row_columns()));
+            if is_row_column(&lower, s) {
+                self.name(&at, quoted(name), format_args!("a name other than {}", row_columns(s)));
             }
             // More key fields are refused anyway, and comparing them all with each measure would take long.
             let mut key = s.input.key.iter().take(limits::KEY_FIELDS_MAX);

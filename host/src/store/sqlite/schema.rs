@@ -4,7 +4,8 @@
 
 use crate::store::{Layout, hex};
 use plimsoll_core::policy::Op;
-use plimsoll_core::rows::column;
+use plimsoll_core::policy::limits::OVERFLOW_COLUMN;
+use plimsoll_core::rows::{column, overflow_key};
 use plimsoll_core::wire::effects::VALUE_MAX;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
@@ -166,11 +167,19 @@ pub(super) fn make(db: &mut Connection, layout: &Layout, names: &Names) -> rusql
         .enumerate()
         .map(|(i, path)| format!("json_extract(key, '$[{i}]') AS {}, ", quoted(column(path))))
         .collect();
+    // The row of all keys beyond a window's budget has no key; this column says so.
+    let overflow = match spec.limits.keys_per_window {
+        Some(_) => {
+            let key = String::from_utf8_lossy(&overflow_key(spec.input.key.len())).into_owned();
+            format!("key = '{key}' AS {}, ", quoted(OVERFLOW_COLUMN))
+        }
+        None => String::new(),
+    };
     let measures: String =
         spec.measures.iter().enumerate().map(|(i, m)| format!("m{i} AS {}, ", quoted(&m.name))).collect();
     let day = format!("CASE arrival_day WHEN {NO_DAY} THEN NULL ELSE date(arrival_day * 86400, 'unixepoch') END");
     for (view, table, extra) in
-        [(&names.view, &names.main, String::new()), (&names.view_late, &names.late, format!("{day} AS arrival_day, "))]
+        [(&names.view, &names.main, overflow), (&names.view_late, &names.late, format!("{day} AS arrival_day, "))]
     {
         let view = quoted(view);
         t.execute_batch(&format!(
