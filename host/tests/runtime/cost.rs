@@ -1,4 +1,4 @@
-//! What a record costs, in instructions of the module: fuel under wasmtime, where bytes that are moved are paid for one by
+//! What a record costs, in instructions and memory of the module: fuel under wasmtime, where bytes that are moved are paid for one by
 //! one. It is the same on every machine in every run, so that nothing here is timed.
 //!
 //! Invariants
@@ -75,6 +75,11 @@ impl Metered {
         let before = self.store.get_fuel().expect("it is counted");
         assert_eq!(self.call(name, args), 0, "{name}");
         before - self.store.get_fuel().expect("it is counted")
+    }
+
+    /// Bytes of memory: it never shrinks.
+    fn memory(&self) -> usize {
+        self.memory.data_size(&self.store)
     }
 
     /// The last output.
@@ -221,15 +226,16 @@ fn a_record_costs_the_same_however_many_keys_and_windows_are_open() {
         spec
     };
     let policies = [
-        ("rows of fixed windows", rows(fixed())),
-        ("fixed windows with a trigger", panes(fixed())),
-        ("sessions", panes(session())),
+        ("rows of fixed windows", rows(fixed()), 175, 400),
+        ("fixed windows with a trigger", panes(fixed()), 400, 425),
+        ("sessions", panes(session()), 400, 425),
     ];
     let mut grown = Vec::new();
-    for (name, spec) in policies {
+    for (name, spec, of_key, of_window) in policies {
         let policy = Policy::new(spec).expect("valid");
-        // In thousandths of the first, per tenfold number.
-        for (spread, most) in [(Spread::Keys, 10.0), (Spread::Windows, 80.0)] {
+        // In thousandths of the first, per tenfold number; and bytes of memory each, when there are a million.
+        for (spread, most, bytes_max) in [(Spread::Keys, 10.0, of_key), (Spread::Windows, 80.0, of_window)] {
+            let empty = Metered::open(&policy).memory();
             let (mut engine, mut records, mut open, mut first) = (Metered::open(&policy), 0, 0, None);
             let mut take = |engine: &mut Metered, which: &mut dyn Iterator<Item = u64>| {
                 let (mut frames, text) = (Vec::new(), lines(spread, which));
@@ -246,10 +252,14 @@ fn a_record_costs_the_same_however_many_keys_and_windows_are_open() {
                 // All over the place: 7,919 is a prime number.
                 let cost = take(&mut engine, &mut (0..MEASURED).map(|i| i * 7_919 % n)) as f64 / MEASURED as f64;
                 let first = *first.get_or_insert(cost);
-                let line = format!("{name}, {n} {spread:?}: {cost:.0} a record");
+                let bytes = (engine.memory() - empty) / n as usize;
+                let line = format!("{name}, {n} {spread:?}: {cost:.0} a record, {bytes} bytes each");
                 println!("{line}");
                 if cost > first * (1.0 + most / 1_000.0 * tenfold as f64) {
                     grown.push(format!("{line}, {first:.0} at first"));
+                }
+                if n == 1_000_000 && bytes > bytes_max {
+                    grown.push(format!("{line}, at most {bytes_max} are stated"));
                 }
             }
             engine.drain();

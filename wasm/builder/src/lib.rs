@@ -14,5 +14,6 @@ pub mod digest;
 pub mod module;
 pub mod process;
 pub mod product;
+pub mod sizes;
 pub mod strip;
 pub mod toolchain;

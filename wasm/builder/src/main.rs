@@ -1,4 +1,4 @@
-//! The command line of the builder: `build` and `check`.
+//! The command line of the builder: `build`, `check` and `sizes`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use plimsoll_builder::process::{output, say};
 use plimsoll_builder::toolchain::{self, Origin};
-use plimsoll_builder::{bindings, check, module};
+use plimsoll_builder::{bindings, check, module, sizes};
 
 /// Builds and checks plimsoll.wasm and the JavaScript bindings.
 #[derive(Parser)]
@@ -37,12 +37,18 @@ enum What {
         /// A WebAssembly module.
         file: PathBuf,
     },
+    /// Say what each part of the program takes of the module's bytes; after a build.
+    Sizes {
+        /// A module with its names; without it, the one that the build left in target/wasm.
+        file: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         What::Build { toolchain, root, module_only } => build(toolchain, root, module_only),
         What::Check { file } => print_check(&file),
+        What::Sizes { file } => print_sizes(file),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,4 +92,17 @@ fn print_check(file: &Path) -> Result<()> {
         text.push_str(&format!("export  {name} {ty}\n"));
     }
     std::io::stdout().write_all(text.as_bytes()).context("could not print the report")
+}
+
+fn print_sizes(file: Option<PathBuf>) -> Result<()> {
+    let file = match file {
+        Some(file) => file,
+        None => workspace()?.join("target/wasm/wasm32-unknown-unknown/wasm/plimsoll_module.wasm"),
+    };
+    let bytes =
+        std::fs::read(&file).with_context(|| format!("could not read {}; build the module first", file.display()))?;
+    let sizes = sizes::sizes(&bytes).with_context(|| file.display().to_string())?;
+    let mut text: String = sizes.iter().map(|(place, size)| format!("{size:>7}  {place}\n")).collect();
+    text.push_str(&format!("{:>7}  all\n", sizes.iter().map(|(_, size)| size).sum::<usize>()));
+    std::io::stdout().write_all(text.as_bytes()).context("could not print the sizes")
 }
