@@ -52,6 +52,7 @@ fn the_protocol_holds_with_the_module_as_with_the_native_engine() {
         let (_, native) = sim::run(&plan, Mutant::None, &Native);
         let ways = |t: &sim::tally::Tally| (t.fired, t.mattered, t.requests, t.events);
         assert_eq!(ways(&with_module), ways(&native), "{plan:?}");
-        assert!(with_module.faults() >= 20, "seed {seed}: only {} faults fired", with_module.faults());
+        // A lane that waits for a person ends a run early.
+        assert!(with_module.faults() >= 20 || with_module.halted > 0, "seed {seed}: only {} faults fired", with_module.faults());
     }
 }
