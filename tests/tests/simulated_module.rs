@@ -53,6 +53,10 @@ fn the_protocol_holds_with_the_module_as_with_the_native_engine() {
         let ways = |t: &sim::tally::Tally| (t.fired, t.mattered, t.requests, t.events);
         assert_eq!(ways(&with_module), ways(&native), "{plan:?}");
         // A lane that waits for a person ends a run early.
-        assert!(with_module.faults() >= 20 || with_module.halted > 0, "seed {seed}: only {} faults fired", with_module.faults());
+        assert!(
+            with_module.faults() >= 20 || with_module.halted > 0,
+            "seed {seed}: only {} faults fired",
+            with_module.faults()
+        );
     }
 }
