@@ -170,7 +170,7 @@ fn a_damaged_snapshot_is_refused_or_harmless() {
                 if let Ok(engine) = Engine::restore(case.policy.clone(), &repaired(bad, inner, len)) {
                     taken += 1;
                     // Most say that something else happened, which nobody can tell.
-                    if taken % 5 == 0 {
+                    if taken.is_multiple_of(5) {
                         goes_on(engine, &case);
                     }
                 }
