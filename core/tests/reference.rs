@@ -822,6 +822,27 @@ fn sessions_of_one_key_after_the_other() {
 }
 
 #[test]
+fn an_early_trigger_that_comes_back_begins_anew() {
+    // The session of key "2" has a pane, ends, is prolonged while it stays ended, and then lives on.
+    let ms = plimsoll_core::time::TimeDelta::from_millis;
+    let waits = |delay_ms| Trigger::AfterProcessingTime { delay_ms, align_ms: None, align_offset_ms: 0 };
+    let early = Trigger::AfterEach { triggers: vec![waits(2), Trigger::AfterCount { count: 3 }] };
+    let trigger = Trigger::AfterWatermark { early: Some(Box::new(early)), late: Some(Box::new(waits(4))) };
+    let window = Windowing::Session { gap: ms(4), gap_field: None, touching: Touching::Merge };
+    let mut spec = support::spec(window, support::panes(trigger, Accumulation::Discarding));
+    spec.late.allowed_lateness = ms(9);
+    let record = |t| Step::Record(Rec { key: 2, t, v: None, gap: None, arrival: None });
+    let steps =
+        vec![record(-10), Step::Tick(2), Step::Watermark(-2), record(-6), Step::Tick(4), record(-2), Step::Tick(9)];
+    let case = Case { policy: Policy::new(spec).expect("valid"), steps };
+    agree(&case).unwrap_or_else(|e| panic!("{e}"));
+    let mut run = Run::new(&case.policy);
+    case.steps.iter().enumerate().for_each(|(i, step)| run.apply(&support::frame_of(i, step)));
+    run.ask();
+    assert_eq!(run.panes.iter().map(|p| p.columns[0]).collect::<Vec<_>>(), [Some(1), None, Some(2)]);
+}
+
+#[test]
 fn sessions_under_the_whole_algebra() {
     let policies = support::policies(support::sessions(), support::triggers());
     check("sessions, all triggers", 4_000, &support::cases(policies, 40), |case| agree(&case));

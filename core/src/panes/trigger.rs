@@ -409,6 +409,8 @@ impl Program {
                 let early = node + 1;
                 let done = parts.iter().all(|p| p.is(early)) && now.ended();
                 if done {
+                    // Should another merge bring it back, it begins anew: of which part it would go on from there is no saying.
+                    self.reset(early, s);
                     s.set(early, true);
                 } else {
                     self.on_merge(early, s, parts, now);
