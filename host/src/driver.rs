@@ -24,8 +24,8 @@ mod tests;
 use crate::live::StatusHub;
 use crate::runtime::{EngineError, Engines};
 use crate::source::{LaneInfo, Source, SourceError};
-use crate::store::{Layout, Store, StoreError};
-use plimsoll_core::lane::{Atomicity, Halt};
+use crate::store::{Layout, Store, StoreError, Unwritable, kept_long_enough};
+use plimsoll_core::lane::Halt;
 use plimsoll_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,10 +42,6 @@ pub const POISON_RECORDS_MIN: u64 = 20;
 /// So many dead letters in a row pause a lane.
 pub const POISON_RUN_MAX: usize = 20;
 
-/// So many lanes may write to one row where each leaves its fence there: about 8 bytes a lane of an item's 400 KB, and
-/// of every write's cost.
-pub const FENCES_MAX: usize = 64;
-
 /// When a batch ends.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
@@ -57,11 +53,29 @@ pub struct BatchLimits {
     pub interval: Duration,
     /// Payload bytes handed to the module at once.
     pub chunk_bytes: usize,
+    /// What is done with a batch when the source has nothing more for now.
+    pub at_tip: AtTip,
+}
+
+/// What is done with a batch at the source's tip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtTip {
+    /// It is written at once: the tip is where latency counts.
+    #[default]
+    Write,
+    /// It waits for its interval: each write costs, and a lane of few records would make one for nearly each of them.
+    Wait,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { bytes: 16 << 20, rows: 100_000, interval: Duration::from_secs(1), chunk_bytes: 1 << 20 }
+        Self {
+            bytes: 16 << 20,
+            rows: 100_000,
+            interval: Duration::from_secs(1),
+            chunk_bytes: 1 << 20,
+            at_tip: AtTip::Write,
+        }
     }
 }
 
@@ -134,6 +148,14 @@ pub enum RunError {
         /// What was found, and the mend.
         detail: String,
     },
+    /// The store can never take a batch; nothing of it was written, and nothing is pending.
+    #[error("{lane}: paused before a batch that the store can never take, of which nothing was written: {error}")]
+    Unwritable {
+        /// Which lane.
+        lane: String,
+        /// What is too much, and the mend.
+        error: Unwritable,
+    },
     /// Going on could count wrongly.
     #[error("{lane}: halted: {halt}")]
     Halted {
@@ -187,6 +209,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
     let Parts { source, store, engines, policy, hub } = parts;
     let layout = Layout { policy: Arc::clone(&policy), generation: config.generation.clone() };
     store.prepare(&layout).await?;
+    if let Some(kept) = store.rows_kept() {
+        kept_long_enough(&layout, kept, source.retention())?;
+    }
     let context = Arc::new(lane::Context { config, layout, source, store, engines, policy, hub });
     let mut tasks: JoinSet<(LaneInfo, Result<lane::Left, RunError>)> = JoinSet::new();
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
@@ -206,10 +231,6 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                         let waits = info.parents.iter().any(|p| ids.contains(p) && !left.contains(p));
                         if waits || running.contains_key(&info.id) || left.contains(&info.id) {
                             continue;
-                        }
-                        if context.store.atomicity() == Atomicity::Items && running.len() >= FENCES_MAX {
-                            failure.get_or_insert_with(|| too_many_lanes(&context));
-                            break;
                         }
                         if context.policy.merges() && running.len() + left.len() >= 1 {
                             failure.get_or_insert_with(|| sessions_on_lanes(&context));
@@ -250,15 +271,6 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
             () = tokio::time::sleep(context.config.discover_every) => {}
         }
     }
-}
-
-fn too_many_lanes(context: &lane::Context) -> RunError {
-    RunError::Store(StoreError::Refused(format!(
-        "{} has more than {FENCES_MAX} lanes at once, and {} keeps a fence of each in every row; give the stream fewer \
-         shards, or use another store",
-        context.source.describe(),
-        context.store.describe(),
-    )))
 }
 
 /// A session is whole only where all records of its key come by one lane.

@@ -23,6 +23,7 @@ pub use recent::{RecentRows, WindowView};
 pub use view::{About, AccountView, Lags, LaneView, Stats, hex};
 
 use crate::source::{LaneInfo, Position};
+use crate::store::WriteUnits;
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::{LateTo, Policy};
 use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
@@ -143,6 +144,7 @@ struct Inner {
     /// Of the window that closed last: the host's clock at that moment − the window's end.
     close_lag_ms: Option<i64>,
     closed: Option<EventTime>,
+    write_units: Vec<WriteUnits>,
 }
 
 impl StatusHub {
@@ -155,6 +157,7 @@ impl StatusHub {
             read: VecDeque::from([(now(), 0)]),
             close_lag_ms: None,
             closed: None,
+            write_units: Vec::new(),
         };
         let started_ms = now();
         // 1 ms to half a minute.
@@ -224,6 +227,11 @@ impl StatusHub {
         inner.recent.add(effects, now);
         drop(inner);
         self.changed.send_modify(|v| v.rows += 1);
+    }
+
+    /// Says what writing has cost so far, by table.
+    pub fn write_units(&self, units: Vec<WriteUnits>) {
+        self.lock().write_units = units;
     }
 
     /// Says how long a batch took from its first record read to its commit.

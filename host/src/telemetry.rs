@@ -12,6 +12,7 @@
 //! Not here: what is measured (`live`), serving it (`http`).
 
 use crate::live::{LaneStatus, StatusHub, hex};
+use crate::store::WriteUnits;
 use plimsoll_core::account::Account;
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use prometheus_client::collector::Collector;
@@ -119,6 +120,15 @@ impl Collector for FromHub {
         counter(&mut to, "batches", "Batches committed", per_lane(|l| l.batches))?;
         counter(&mut to, "rows_written", "Rows written to the store", per_lane(|l| l.rows_written))?;
         counter(&mut to, "read_bytes", "Bytes read, as the source stores them", per_lane(|l| l.bytes_read))?;
+        let of_table = |of: fn(&WriteUnits) -> u64, by| {
+            let units = stats.write_units.iter();
+            units.map(move |u| (vec![("table", u.table.as_str()), ("by", by)], of(u))).collect::<Vec<_>>()
+        };
+        let mut units = of_table(|u| u.reported, "service");
+        units.extend(of_table(|u| u.computed, "computed"));
+        let help =
+            "Write units spent, by table: as the service says, or computed from items' sizes where it says nothing";
+        counter(&mut to, "write_units", help, units)?;
         counter(&mut to, "module_traps", "Times the module trapped or did not end", per_lane(|l| l.traps))?;
 
         let time = |at: fn(&LaneStatus) -> Option<i64>| -> Samples<'_, f64> {
@@ -217,6 +227,7 @@ mod tests {
         status.rows_written = 7;
         hub.lane(status);
         hub.batch_took(Duration::from_millis(20));
+        hub.write_units(vec![WriteUnits { table: "prod-rows".into(), reported: 41, computed: 2 }]);
         let text = Metrics::new(hub).encode();
         let lane = r#"lane="shard \"0\"""#;
         for line in [
@@ -226,6 +237,8 @@ mod tests {
             format!("plimsoll_overflow_total{{{lane}}} 0"),
             format!("plimsoll_lane_idle{{{lane}}} 0.0"),
             format!("plimsoll_rows_written_total{{{lane}}} 7"),
+            "plimsoll_write_units_total{table=\"prod-rows\",by=\"service\"} 41".into(),
+            "plimsoll_write_units_total{table=\"prod-rows\",by=\"computed\"} 2".into(),
             format!("plimsoll_lane_watermark_seconds{{{lane}}} -2.5"),
             format!("plimsoll_lane_state{{{lane},state=\"running\"}} 1.0"),
             "plimsoll_watermark_seconds -2.5".into(),

@@ -168,10 +168,11 @@ async fn extremes_are_written_although_the_adds_answer_was_lost() {
         }
     };
     // Every reply to an update is lost: the add happens, and nobody is there to write the extremes.
-    let proxy = Proxy::start(server.url(), 1, vec![Rule::on("UpdateItem", Fault::LoseReply, 1)]).expect("the proxy");
+    let proxy = Proxy::start(server.url(), 1, vec![]).expect("the proxy");
     let faulty = aws::config(&proxy.url(), Retries::None).await;
     let other = Arc::new(DynamoStore::new(&faulty, &prefix).expect("a store"));
     let mut behind_proxy = at_work(&other, "a").await;
+    proxy.set_rules(1, vec![Rule::on("UpdateItem", Fault::LoseReply, 1)]);
     behind_proxy.execute(&Command::ReadHead).await;
     let answer = behind_proxy.execute(&apply).await;
     assert!(matches!(&answer, Answer::Applied(a) if matches!(a[..], [Applied::Unknown(_)])), "{answer:?}");

@@ -11,6 +11,7 @@
 mod bench;
 mod check;
 mod common;
+mod costs;
 mod dead;
 mod demo;
 mod preview;

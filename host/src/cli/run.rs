@@ -1,9 +1,10 @@
 //! `plimsoll run`: a source into a store, exactly once, with the live page if asked for.
 
 use super::common::{self, EngineArgs};
+use super::costs::Costs;
 use super::serve::Service;
 use super::{Exit, Failure, Outcome, progress};
-use crate::driver::{BatchLimits, Parts, RunConfig, RunError, run as drive};
+use crate::driver::{AtTip, BatchLimits, Parts, RunConfig, RunError, run as drive};
 use crate::live::{About, StatusHub, hex};
 use crate::source::file::{FileLanes, FileOptions, FileSource, Follow};
 use crate::source::generator::{Devices, GeneratorSource};
@@ -69,9 +70,12 @@ pub struct Args {
     /// Serve the live page, metrics and health there.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Write rows at least this often while records come [default: 1s].
+    /// Write rows this often while records come: longer is fewer writes [default: 1s, and at once at the source's tip].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     flush_interval: Option<Duration>,
+    /// Rows of DynamoDB are deleted so long after their window's end and their last change, at least 8 days.
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dynamodb", default_value = "8d")]
+    rows_kept: Duration,
     /// A lane (a shard, a file with --lane-per-file) that gave nothing at its tip for longer than this is idle: `final` does
     /// not wait for it, and if it goes on later, rows that were called final may still change. A file at its end is idle at
     /// once. `none`: final waits for every lane, however long it is silent.
@@ -126,7 +130,11 @@ pub async fn run(args: Args) -> Outcome {
     }
     let config = RunConfig {
         generation: args.generation.clone(),
-        batch: BatchLimits { interval: args.flush_interval.unwrap_or(batch.interval), ..batch },
+        batch: match args.flush_interval {
+            // Who says how often does not want it more often.
+            Some(interval) => BatchLimits { interval, at_tip: AtTip::Wait, ..batch },
+            None => batch,
+        },
         once: args.once,
         accept_poison: args.accept_poison,
         idle_timeout: args.idle_timeout.0,
@@ -154,10 +162,12 @@ async fn follow(bar: ProgressBar, hub: Arc<StatusHub>) {
 pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>, json: bool) {
     let stats = hub.stats();
     let a = stats.account.account();
+    let costs = Costs::of(&stats);
     if json {
         let object = serde_json::json!({
             "account": a,
             "rows_written": stats.rows_written,
+            "write_units": costs.as_ref(),
             "watermark": stats.watermark,
             "module_sha256": hub.about().module.map(|d| hex(&d)),
         });
@@ -176,8 +186,9 @@ pub fn summary(hub: &StatusHub, outcome: &Result<(), RunError>, json: bool) {
     };
     // Most policies have no filter.
     let filtered = if a.filtered > 0 { format!(", filtered {}", a.filtered) } else { String::new() };
+    let costs = costs.map_or_else(String::new, |costs| costs.sentence());
     eprintln!(
-        "plimsoll: read {}, counted {}{overflow}, late {}, future {}, rejected {}{filtered}; {} rows written",
+        "plimsoll: read {}, counted {}{overflow}, late {}, future {}, rejected {}{filtered}; {} rows written{costs}",
         a.read, a.counted, a.late, a.future, a.rejected, stats.rows_written
     );
 }
@@ -191,6 +202,7 @@ pub fn failure(e: RunError) -> Failure {
         RunError::Poison { .. } | RunError::Halted { .. } | RunError::Pin { .. } | RunError::Behind { .. } => {
             Exit::Halted
         }
+        RunError::Unwritable { .. } => Exit::Halted,
         _ => Exit::Run,
     };
     exit.because(e)
@@ -229,7 +241,8 @@ async fn store(args: &Args) -> Result<(Arc<dyn Store>, BatchLimits), Failure> {
     if let Some(prefix) = &args.dynamodb {
         // Each row is a request, and an intent holds at most 4 MiB: smaller batches.
         let batch = BatchLimits { bytes: 4 << 20, rows: 10_000, ..batch };
-        return Ok((Arc::new(DynamoStore::connect(prefix).await.map_err(refused)?), batch));
+        let store = DynamoStore::connect(prefix).await.map_err(refused)?;
+        return Ok((Arc::new(store.keeping_rows(args.rows_kept).map_err(refused)?), batch));
     }
     Ok((Arc::new(StdoutStore::default()), batch))
 }

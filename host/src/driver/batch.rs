@@ -10,13 +10,13 @@
 //! - The effects of a module are decoded as hostile bytes and must add up before anything is written.
 
 use super::lane::{Context, Left};
-use super::{RunError, poison};
+use super::{AtTip, RunError, poison};
 use crate::clock;
 use crate::runtime::{Engine, EngineError, Flush};
 use crate::source::{Chunk, LaneInfo, LaneReader, Next, Position, SourceError};
 use plimsoll_core::account::Reason;
 use plimsoll_core::decode::Decoder;
-use plimsoll_core::lane::{Batch, Rest, Tip};
+use plimsoll_core::lane::{Batch, LaneKey, Rest, Tip};
 use plimsoll_core::lanes::IdleTimer;
 use plimsoll_core::time::{ArrivalTime, TimeDelta};
 use plimsoll_core::wire::effects::{self, DeadLetter, Effects};
@@ -84,6 +84,7 @@ impl Made {
 /// Reads and computes one lane.
 pub(super) struct Worker {
     lane: String,
+    key: LaneKey,
     reader: Box<dyn LaneReader>,
     engine: Box<dyn Engine>,
     /// The engine's state before the batch in hand.
@@ -140,6 +141,7 @@ impl Worker {
             .map_err(|error| RunError::Engine { lane: info.name.clone(), error })?;
         Ok(Some(Self {
             lane: info.name.clone(),
+            key: context.layout.lane(&info.id),
             reader,
             engine,
             before: snapshot.map(<[u8]>::to_vec),
@@ -232,6 +234,7 @@ impl Worker {
                     }
                     context.hub.at_tip(&self.lane, clock::now_ms());
                 }
+                Next::Idle if limits.at_tip == AtTip::Wait && !context.config.once => {}
                 // What is there is written at once: the tip is where latency counts.
                 Next::Idle => break,
                 Next::End => gathered.ended = true,
@@ -268,6 +271,9 @@ impl Worker {
         if let Err(e) = batch.check(context.policy.count_column()) {
             let error = EngineError::Lie { detail: e.to_string() };
             return Err(RunError::Engine { lane: self.lane.clone(), error });
+        }
+        if let Err(error) = context.store.admits(&self.key, &batch) {
+            return Err(RunError::Unwritable { lane: self.lane.clone(), error });
         }
         // What a tick gives out of a silent lane wakes nobody.
         self.idle = silent || (self.idle && gathered.chunks.is_empty());

@@ -90,9 +90,10 @@ pub(super) async fn drive(
     let state = match &outcome {
         Ok(Left::Done) => LaneState::Done,
         Ok(Left::AtTip | Left::Stopped) => LaneState::Idle,
-        Err(e @ (RunError::Poison { .. } | RunError::Pin { .. } | RunError::Behind { .. })) => {
-            LaneState::Paused(e.to_string())
-        }
+        Err(
+            e
+            @ (RunError::Poison { .. } | RunError::Pin { .. } | RunError::Behind { .. } | RunError::Unwritable { .. }),
+        ) => LaneState::Paused(e.to_string()),
         Err(e) => LaneState::Halted(e.to_string()),
     };
     if let Err(error) = &outcome {
@@ -270,6 +271,7 @@ impl Driver {
 
     fn tell(&mut self) {
         self.status.at_ms = clock::now_ms();
+        self.context.hub.write_units(self.context.store.write_units());
         self.context.hub.lane(self.status.clone());
     }
 

@@ -8,6 +8,7 @@
 pub use crate::store::hex;
 
 use super::{LaneState, LaneStatus, RecentRows, StatusHub};
+use crate::store::WriteUnits;
 use plimsoll_core::policy::Op;
 use plimsoll_core::rows::{figure_text, is_overflow};
 use plimsoll_core::time::{ArrivalTime, EventTime};
@@ -51,6 +52,8 @@ pub struct Stats {
     pub lag: Lags,
     /// Rows written to the store since the process started.
     pub rows_written: u64,
+    /// What writing has cost since the process started, by table; empty where nobody charges for it.
+    pub write_units: Vec<WriteUnits>,
     /// The first lanes by name.
     pub lanes: Vec<LaneView>,
     /// How many lanes there are.
@@ -168,6 +171,7 @@ impl StatusHub {
                 close_ms: inner.close_lag_ms,
             },
             rows_written: inner.lanes.values().map(|l| l.rows_written).sum(),
+            write_units: inner.write_units.clone(),
             lanes: inner.lanes.values().take(LANES_SHOWN).map(lane_view).collect(),
             lanes_total: inner.lanes.len(),
             account,

@@ -25,8 +25,10 @@ use async_trait::async_trait;
 use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
 use aws_sdk_kinesis::{Client, config};
 use plimsoll_core::decode::parse_rfc3339;
+use plimsoll_core::time::TimeDelta;
 use reader::{Reader, Setting};
 use shards::Looks;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use trouble::{Call, Trouble};
@@ -161,6 +163,8 @@ pub struct KinesisSource {
     stream: Arc<Stream>,
     options: KinesisOptions,
     looks: Mutex<Looks>,
+    /// As the last look said.
+    retention_hours: AtomicI32,
 }
 
 impl KinesisSource {
@@ -191,7 +195,8 @@ impl KinesisSource {
         options: KinesisOptions,
     ) -> Result<Self, SourceError> {
         let stream = Arc::new(Stream { given: stream.to_owned(), region: region.to_owned() });
-        let source = Self { client, stream, options, looks: Mutex::new(Looks::default()) };
+        let source =
+            Self { client, stream, options, looks: Mutex::new(Looks::default()), retention_hours: AtomicI32::new(0) };
         let mut wait = FIRST_LOOK_WAIT;
         for _ in 1..FIRST_LOOKS {
             match source.lanes().await {
@@ -251,6 +256,10 @@ impl KinesisSource {
 
 #[async_trait]
 impl Source for KinesisSource {
+    fn retention(&self) -> Option<TimeDelta> {
+        Some(TimeDelta::from_secs(i64::from(self.retention_hours.load(Relaxed)) * 3_600))
+    }
+
     fn describe(&self) -> String {
         format!("kinesis {} ({})", self.stream.name(), self.stream.region)
     }
@@ -269,6 +278,7 @@ impl Source for KinesisSource {
 
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
         let summary = self.describe_stream().await?;
+        self.retention_hours.store(summary.retention_period_hours, Relaxed);
         let shards = self.list_shards().await?;
         let arn = if summary.stream_arn.is_empty() { self.stream.name() } else { &summary.stream_arn };
         let created_ms = page::millis(&summary.stream_creation_timestamp);

@@ -22,6 +22,7 @@ pub mod stdin;
 pub use lines::{LINE_BYTES_MAX, OVERSIZE_PREFIX};
 
 use async_trait::async_trait;
+use plimsoll_core::time::TimeDelta;
 use std::sync::Arc;
 
 /// A place in a lane, as text that only its source understands; kept with the lane's head.
@@ -51,6 +52,11 @@ pub trait Source: Send + Sync {
     fn resumable(&self) -> bool;
     /// Whether the lanes of the first look are all there will ever be.
     fn finite(&self) -> bool;
+    /// How long it keeps records, as it last said: a lane that stood still that long goes on where it was. `None`: it does
+    /// not say.
+    fn retention(&self) -> Option<TimeDelta> {
+        None
+    }
     /// The lanes that are there now. Asked again from time to time; lanes may come.
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError>;
     /// A reader of one lane from just after `from`, or from the source's configured start.

@@ -11,23 +11,29 @@
 //!   administration repeat, since that harms nobody.
 //! - No effect is sent that was signed more than ten minutes after the lane's head was looked at (`deadline`).
 //! - A table is used in one region only, and never after a restore: fences and heads would not fit each other.
+//! - What no item can hold is refused before its batch's intent is written (`weight`).
 //!
-//! Not here: names and values (`item`), expressions (`row`), what errors mean (`failure`), which command comes next
-//! (`plimsoll_core::lane`).
+//! Not here: names and values (`item`), items of one row (`part`), expressions (`row`), what errors mean (`failure`), which
+//! command comes next (`plimsoll_core::lane`).
 
 mod apply;
 mod deadline;
 mod failure;
 mod head;
 mod item;
+mod meter;
+mod part;
 mod read;
+mod rights;
 mod row;
 mod tables;
+mod weight;
 
 pub use deadline::DEADLINE_S;
+pub use part::LANES_PER_ITEM;
 pub use row::ROW_KEPT_S;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id};
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -35,7 +41,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use failure::Asked;
-use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits};
+use meter::Meter;
+use plimsoll_core::decode::Decoder;
+use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits};
 use plimsoll_core::time::TimeDelta;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -58,6 +66,9 @@ pub struct DynamoStore {
     reader: Client,
     region: String,
     names: tables::Names,
+    meter: Meter,
+    /// How long rows are kept, in seconds: never less than `ROW_KEPT_S`.
+    rows_kept_s: i64,
     prepared: RwLock<Option<Arc<Prepared>>>,
     /// When each lane's head was last looked at for sure: signing time in seconds since the epoch.
     looks: Mutex<HashMap<LaneKey, i64>>,
@@ -68,6 +79,8 @@ struct Prepared {
     layout: Layout,
     /// Identity of the table of rows.
     table: String,
+    /// How many lanes share an item of a row (`part`).
+    lanes_per_item: u64,
 }
 
 impl DynamoStore {
@@ -91,14 +104,34 @@ impl DynamoStore {
             .operation_attempt_timeout(ATTEMPT_MAX)
             .operation_timeout(READ_MAX)
             .build();
+        // Without a limit of time a line that went dead would hold a lane for ever.
+        let once = TimeoutConfig::builder().connect_timeout(CONNECT_MAX).operation_attempt_timeout(ATTEMPT_MAX).build();
+        let writer = base.clone().retry_config(RetryConfig::disabled()).timeout_config(once);
         Ok(Self {
-            writer: Client::from_conf(base.clone().retry_config(RetryConfig::disabled()).build()),
+            writer: Client::from_conf(writer.build()),
             reader: Client::from_conf(base.retry_config(retry).timeout_config(timeouts).build()),
             region,
+            meter: Meter::new(&names),
             names,
+            rows_kept_s: ROW_KEPT_S,
             prepared: RwLock::default(),
             looks: Mutex::default(),
         })
+    }
+
+    /// Keeps rows so long after their window's end and their last change.
+    ///
+    /// # Errors
+    /// If that is less than `ROW_KEPT_S`: what lanes may have pending is applied for up to a day less.
+    pub fn keeping_rows(self, kept: Duration) -> Result<Self, StoreError> {
+        let least = Duration::from_secs(ROW_KEPT_S.unsigned_abs());
+        let rows_kept_s = i64::try_from(kept.as_secs()).unwrap_or(i64::MAX);
+        if kept < least {
+            let (found, least) = (kept.as_secs() / 3_600, least.as_secs() / 3_600);
+            let text = format!("rows are to be kept {found} h in DynamoDB, expected at least {least} h (--rows-kept)");
+            return Err(StoreError::Refused(text));
+        }
+        Ok(Self { rows_kept_s, ..self })
     }
 
     /// Makes the tables that are missing, and gives the names of all.
@@ -151,12 +184,41 @@ impl Store for DynamoStore {
     }
 
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError> {
-        kept_long_enough(layout)?;
         let id = self.check().await?;
-        self.mark(&id).await?;
-        let prepared = Prepared { layout: layout.clone(), table: id };
+        let lanes_per_item = self.mark(&id).await?;
+        self.try_rights().await?;
+        let prepared = Prepared { layout: layout.clone(), table: id, lanes_per_item };
         *self.prepared.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(prepared));
         Ok(())
+    }
+
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        Some(TimeDelta::from_secs(self.rows_kept_s))
+    }
+
+    fn admits(&self, key: &LaneKey, batch: &Batch) -> Result<(), Unwritable> {
+        let prepared = self.prepared();
+        let rows_id = rows_id(&batch.pin.shape, &key.generation);
+        let measures = prepared.layout.policy.spec().measures.as_slice();
+        for group in &batch.effects.groups {
+            for row in &group.rows {
+                weight::admit_row((&rows_id, measures, prepared.lanes_per_item), group, row)?;
+            }
+        }
+        if !batch.effects.dead.is_empty() {
+            let decoder = Decoder::new(&prepared.layout.policy);
+            for (letter, position) in batch.effects.dead.iter().zip(&batch.places) {
+                let detail = decoder.explain(letter.reason, letter.field, letter.at);
+                // Whichever alias the lane has: the longest.
+                let item = apply::dead_letter(key, u64::MAX, letter, position, detail);
+                weight::admit_letter(position, &item)?;
+            }
+        }
+        weight::admit_head(batch.to.as_deref(), batch.snapshot.as_deref())
+    }
+
+    fn write_units(&self) -> Vec<WriteUnits> {
+        self.meter.read()
     }
 
     async fn execute(&self, key: &LaneKey, command: &Command) -> Result<Answer, StoreError> {
@@ -187,22 +249,4 @@ impl Store for DynamoStore {
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
     }
-}
-
-/// Rows must outlive whatever can still be added to them. What the stream keeps is at least a day, and a day is margin.
-fn kept_long_enough(layout: &Layout) -> Result<(), StoreError> {
-    let lateness = layout.policy.spec().late.allowed_lateness;
-    let most = TimeDelta::from_secs(ROW_KEPT_S - 2 * 86_400);
-    if lateness <= most {
-        return Ok(());
-    }
-    let hours = |d: TimeDelta| d.as_millis() / 3_600_000;
-    Err(StoreError::Refused(format!(
-        "policy `{}`: allowed lateness of {} h, at most {} h where rows are kept {} h in DynamoDB; lower \
-         `late.allowed_lateness`, or write to --sqlite",
-        layout.policy.spec().policy,
-        hours(lateness),
-        hours(most),
-        ROW_KEPT_S / 3_600
-    )))
 }

@@ -9,6 +9,7 @@
 //! 5. Totals are exact up to 10^30 in magnitude; beyond, the command is `Impossible`.
 //! 6. `execute` tries once: whether and when to try again is the protocol's business and the driver's.
 //! 7. Reading (`heads`, `rows`, `dead_letters`) holds nobody up who writes.
+//! 8. What `admits` lets pass can be written, as far as that does not depend on what the rows hold.
 //!
 //! Not here: which command comes next (`plimsoll_core::lane`), when to try again (`driver`).
 
@@ -20,12 +21,13 @@ pub mod stdout;
 
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
-use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, Pin};
+use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits, Pin};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{Fate, combine};
-use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Progress, Row, Table};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
@@ -42,6 +44,19 @@ pub trait Store: Send + Sync {
     fn table(&self) -> String;
     /// Makes (SQLite) or checks (DynamoDB) what the layout needs. Must have succeeded before anything is executed.
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError>;
+    /// How long a row is kept after its window's end and its last change; `None`: until somebody deletes it.
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        None
+    }
+    /// Whether a lane's batch can be written. Asked before anything of it is: what can never be written must not become an
+    /// intent, which would be pending for ever.
+    fn admits(&self, _key: &LaneKey, _batch: &Batch) -> Result<(), Unwritable> {
+        Ok(())
+    }
+    /// What this handle's writing has cost, where a service charges for it.
+    fn write_units(&self) -> Vec<WriteUnits> {
+        Vec::new()
+    }
     /// Executes one command of a lane. An error ends the run: trying again does not help.
     async fn execute(&self, key: &LaneKey, command: &Command) -> Result<Answer, StoreError>;
     /// The heads of all lanes of a layout, in no order.
@@ -213,6 +228,60 @@ impl Completeness {
         let closed = self.progress.watermark.is_some_and(|w| window.end + self.lateness <= w);
         if self.policy_closes && closed { Fate::Final } else { Fate::Provisional }
     }
+}
+
+/// Why a batch can never be written. Nothing of it was; the row or record is named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: found {found}, expected {expected}")]
+pub struct Unwritable {
+    /// Which row, dead letter or head.
+    pub what: String,
+    /// What is too much of it.
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl Unwritable {
+    /// A refusal.
+    pub fn new(what: String, found: String, expected: String) -> Self {
+        Self { what, found, expected }
+    }
+}
+
+/// What writing to a table has cost, in units of a service that charges by them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WriteUnits {
+    /// The table's name.
+    pub table: String,
+    /// As the service said.
+    pub reported: u64,
+    /// Computed from the sizes of items, where the service says nothing.
+    pub computed: u64,
+}
+
+/// Whether rows outlive whatever can still be added to them: what the stream still holds, late or not, and a day for what is
+/// pending.
+pub fn kept_long_enough(layout: &Layout, kept: TimeDelta, retention: Option<TimeDelta>) -> Result<(), StoreError> {
+    let day = TimeDelta::from_secs(86_400);
+    // No service keeps a stream for less than a day.
+    let retention = retention.unwrap_or(day).max(day);
+    let lateness = layout.policy.spec().late.allowed_lateness;
+    let need_ms = [retention, lateness, day].iter().fold(0_i64, |sum, d| sum.saturating_add(d.as_millis()));
+    if need_ms <= kept.as_millis() {
+        return Ok(());
+    }
+    let hours = |ms: i64| (ms.saturating_add(3_599_999)) / 3_600_000;
+    Err(StoreError::Refused(format!(
+        "policy `{}`: rows are kept {} h, but the stream keeps records {} h and the policy allows lateness of {} h: expected \
+         rows to be kept their sum and a day, or they would be deleted while records for them still come; pass --rows-kept \
+         {}h, or lower `late.allowed_lateness` or the stream's retention, or write to --sqlite",
+        layout.policy.spec().policy,
+        kept.as_millis() / 3_600_000,
+        hours(retention.as_millis()),
+        hours(lateness.as_millis()),
+        hours(need_ms),
+    )))
 }
 
 /// Why a store cannot be used. The message names what was found, where, and the mend.

@@ -8,18 +8,24 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A stream whose lanes give what they are handed, one record at a time, and nothing else.
 #[derive(Default)]
-struct Quiet {
+pub(super) struct Quiet {
     lanes: Vec<Mutex<Vec<String>>>,
     /// Lanes that cannot be read for now.
     failing: Mutex<BTreeSet<usize>>,
+    /// How often a lane was asked.
+    looks: AtomicUsize,
 }
 
 impl Quiet {
-    fn new(lanes: usize) -> Arc<Self> {
+    pub(super) fn new(lanes: usize) -> Arc<Self> {
         Arc::new(Self { lanes: (0..lanes).map(|_| Mutex::default()).collect(), ..Self::default() })
     }
 
-    fn give(&self, lane: usize, hours: i64) {
+    pub(super) fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn give(&self, lane: usize, hours: i64) {
         let record = format!("{{\"ts\":{},\"k\":\"a\",\"v\":1}}\n", hours * 3_600_000);
         self.lanes[lane].lock().unwrap().push(record);
     }
@@ -67,6 +73,7 @@ impl Source for Handle {
 impl LaneReader for QuietReader {
     async fn next(&mut self, _bytes: usize) -> Result<Next, SourceError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        self.source.looks.fetch_add(1, Ordering::Relaxed);
         if self.source.failing.lock().unwrap().contains(&self.lane) {
             return Err(SourceError::Passing("throttled".into()));
         }
@@ -89,7 +96,7 @@ impl LaneReader for QuietReader {
 }
 
 /// A run that goes on until it is dropped or stopped.
-struct Running {
+pub(super) struct Running {
     store: Arc<Flaky>,
     hub: Arc<StatusHub>,
     stop: watch::Sender<bool>,
@@ -98,17 +105,21 @@ struct Running {
 
 impl Running {
     fn start(source: &Arc<Quiet>, store: &Arc<Flaky>, idle_timeout: Option<Duration>) -> Self {
+        Self::with(source, store, RunConfig { idle_timeout, ..config() })
+    }
+
+    pub(super) fn with(source: &Arc<Quiet>, store: &Arc<Flaky>, config: RunConfig) -> Self {
         let (stop, stopped) = watch::channel(false);
         let none = Arc::new(Lanes::new(0, 0));
         let mut parts = parts(&none, store, Arc::new(NativeEngines), policy());
         parts.source = Arc::new(Handle(Arc::clone(source)));
         let hub = Arc::clone(&parts.hub);
-        let task = tokio::spawn(run(RunConfig { idle_timeout, ..config() }, parts, stopped));
+        let task = tokio::spawn(run(config, parts, stopped));
         Self { store: Arc::clone(store), hub, stop, task }
     }
 
     /// Waits until the policy's watermark, in hours, is this.
-    async fn comes_to(&self, hours: i64) {
+    pub(super) async fn comes_to(&self, hours: i64) {
         self.sees(&format!("watermark {hours} h"), || self.watermark() == Some(hours)).await;
     }
 
@@ -120,7 +131,7 @@ impl Running {
         self.hub.stats().lanes.iter().map(|l| l.idle).collect()
     }
 
-    async fn sees(&self, what: &str, is: impl Fn() -> bool) {
+    pub(super) async fn sees(&self, what: &str, is: impl Fn() -> bool) {
         let began = std::time::Instant::now();
         while !is() {
             let (now, lanes) = (self.watermark(), self.hub.lanes());
@@ -140,7 +151,7 @@ impl Running {
         watermark.map(|w| EventTime::as_millis(w) / 3_600_000)
     }
 
-    async fn ends(self) {
+    pub(super) async fn ends(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap().unwrap();
     }

@@ -17,12 +17,12 @@ use super::deadline::Watch;
 use super::failure::Failure;
 use super::item::{self, Item, PK, b, get_u64, n, s};
 use super::row::{self, Add, Update};
-use super::{DynamoStore, IN_FLIGHT};
+use super::{DynamoStore, IN_FLIGHT, part, weight};
 use crate::clock;
 use crate::store::{Layout, StoreError, rows_id};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use futures::stream::{self, StreamExt};
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Answer, Applied, Content, Effect, LaneKey};
@@ -41,6 +41,8 @@ struct Context<'a> {
     rows_id: String,
     measures: &'a [Measure],
     fence: String,
+    /// Which item of each row.
+    part: u64,
     n: u64,
     looked_s: i64,
     failures: AtomicUsize,
@@ -74,6 +76,7 @@ impl DynamoStore {
             rows_id: rows_id(&content.pin.shape, &key.generation),
             measures: &prepared.layout.policy.spec().measures,
             fence: item::fence_name(alias),
+            part: part::of(alias, prepared.lanes_per_item),
             n: content.n,
             looked_s: self.last_look(key),
             failures: AtomicUsize::new(0),
@@ -116,7 +119,7 @@ impl DynamoStore {
         let Some(pk) = item::row_pk(&context.rows_id, &row.key) else {
             return Err(Failure::Impossible("a row's key is no text".into()));
         };
-        let key = item::key(pk, item::row_sk(table, &window));
+        let key = item::key(pk, item::row_sk(table, &window, context.part));
         let shown = || String::from_utf8_lossy(&row.key).into_owned();
         if let Some(measure) = row::too_great(context.measures, row) {
             return Err(Failure::Impossible(format!("`{measure}` of key {} is beyond 10^30", shown())));
@@ -129,6 +132,7 @@ impl DynamoStore {
             fence: &context.fence,
             n: context.n,
             now_ms: clock::now_ms(),
+            kept_s: self.rows_kept_s,
         };
         let extremes = row::has_extremes(context.measures);
         let (applied, mut known) = match self.update(context, name, &key, add.update(), extremes).await? {
@@ -178,6 +182,7 @@ impl DynamoStore {
         want_row: bool,
     ) -> Result<Updated, Failure> {
         let watch = Watch::since(context.looked_s);
+        let bytes = weight::update_bytes(key, &update.names, &update.values);
         let request = self
             .writer
             .update_item()
@@ -188,12 +193,18 @@ impl DynamoStore {
             .set_expression_attribute_names(Some(update.names))
             .set_expression_attribute_values(Some(update.values))
             .return_values(if want_row { ReturnValue::AllNew } else { ReturnValue::None })
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match request.customize().interceptor(watch.clone()).send().await {
-            Ok(done) => Ok(Updated::Done(done.attributes.unwrap_or_default())),
+            Ok(done) => {
+                self.meter
+                    .wrote(table, done.consumed_capacity(), || done.attributes().map_or(bytes, weight::item_bytes));
+                Ok(Updated::Done(done.attributes.unwrap_or_default()))
+            }
             Err(_) if watch.expired() => Err(Failure::Expired),
             Err(e) => match e.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                    self.meter.computed(table, refused.item().map_or(0, weight::item_bytes));
                     Ok(Updated::Refused(refused.item().filter(|item| !item.is_empty()).cloned()))
                 }
                 _ => Err(self.asked("UpdateItem", table).failure(&e)),
@@ -203,18 +214,24 @@ impl DynamoStore {
 
     async fn apply_dead(&self, context: &Context<'_>, letter: Item) -> Result<Applied, Failure> {
         let (table, watch) = (&self.names.dead, Watch::since(context.looked_s));
+        let bytes = weight::item_bytes(&letter);
         let put = self
             .writer
             .put_item()
             .table_name(table)
             .set_item(Some(letter))
             .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK);
+            .expression_attribute_names("#pk", PK)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match put.customize().interceptor(watch.clone()).send().await {
-            Ok(_) => Ok(Applied::Done),
+            Ok(done) => {
+                self.meter.wrote(table, done.consumed_capacity(), || bytes);
+                Ok(Applied::Done)
+            }
             Err(_) if watch.expired() => Err(Failure::Expired),
             // Alias and position name one record: it is there already.
             Err(e) if matches!(e.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) => {
+                self.meter.computed(table, bytes);
                 Ok(Applied::Done)
             }
             Err(e) => Err(self.asked("PutItem", table).failure(&e)),
@@ -237,7 +254,7 @@ fn sent<'a>(layout: &Layout, key: &LaneKey, alias: u64, content: &'a Content, ef
 }
 
 /// A dead letter's item.
-fn dead_letter(key: &LaneKey, alias: u64, letter: &DeadLetter, position: &str, detail: String) -> Item {
+pub(super) fn dead_letter(key: &LaneKey, alias: u64, letter: &DeadLetter, position: &str, detail: String) -> Item {
     let mut item = item::key(item::base36(alias), item::bounded(position, item::SK_BYTES_MAX));
     let attributes = [
         ("app", s(&key.app)),

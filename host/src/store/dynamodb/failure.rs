@@ -4,7 +4,8 @@
 //! |---|---|
 //! | throttled, timeout, 5xx, broken line, no answer that can be read | unknown: it may have happened |
 //! | validation, item or collection too large | never possible |
-//! | not allowed, no such table, no credentials or expired ones | somebody must act |
+//! | not allowed | somebody must act; at the start, all that is not allowed is said at once (`rights`) |
+//! | no such table, no credentials or expired ones | somebody must act |
 //!
 //! Not here: conditions that did not hold, which are answers (`apply`, `head`).
 
@@ -24,6 +25,13 @@ pub(super) enum Failure {
     Expired,
     /// It can never succeed.
     Impossible(String),
+    /// Not allowed.
+    Denied {
+        /// What was asked and answered.
+        seen: String,
+        /// The action and the resource to allow.
+        allow: String,
+    },
     /// Somebody must act.
     Refused(String),
 }
@@ -77,10 +85,9 @@ impl Asked<'_> {
                 "{seen}; expected the four tables of `{prefix}` there: `plimsoll tables create --dynamodb {prefix}` \
                  makes them, AWS_REGION says where"
             )),
-            "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => Failure::Refused(format!(
-                "{seen}; allow dynamodb:{action} on {} to this role or user",
-                arn(region, table)
-            )),
+            "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => {
+                Failure::Denied { seen, allow: format!("dynamodb:{action} on {}", arn(region, table)) }
+            }
             // It was not executed, and the next attempt is signed anew: a machine that was asleep goes on by itself.
             "InvalidSignatureException" | "RequestTimeTooSkewed"
                 if message.contains("xpired") || message.contains("current") =>
@@ -129,7 +136,7 @@ impl Failure {
             Self::Unknown(detail) => Answer::Unknown { detail },
             Self::Expired => Answer::Expired,
             Self::Impossible(detail) => Answer::Impossible { detail },
-            Self::Refused(detail) => return Err(StoreError::Refused(detail)),
+            refused @ (Self::Denied { .. } | Self::Refused(_)) => return Err(refused.into()),
         })
     }
 
@@ -139,7 +146,7 @@ impl Failure {
             Self::Unknown(detail) => Applied::Unknown(detail),
             Self::Expired => Applied::Expired,
             Self::Impossible(detail) => Applied::Impossible(detail),
-            Self::Refused(detail) => return Err(StoreError::Refused(detail)),
+            refused @ (Self::Denied { .. } | Self::Refused(_)) => return Err(refused.into()),
         })
     }
 }
@@ -150,6 +157,7 @@ impl From<Failure> for StoreError {
         match f {
             Failure::Unknown(detail) => Self::Passing(detail),
             Failure::Impossible(detail) | Failure::Refused(detail) => Self::Refused(detail),
+            Failure::Denied { seen, allow } => Self::Refused(format!("{seen}; allow {allow} to this role or user")),
             Failure::Expired => Self::Passing("not sent: too long ago that the lane's head was looked at".into()),
         }
     }
@@ -192,7 +200,8 @@ mod tests {
             Failure::Refused(text) => text,
             other => panic!("{other:?}"),
         };
-        let text = told(ASKED.by_code(400, "AccessDeniedException", "User: x is not authorized"));
+        let denied = ASKED.by_code(400, "AccessDeniedException", "User: x is not authorized");
+        let text = StoreError::from(denied).to_string();
         assert!(text.contains("dynamodb:UpdateItem") && text.contains("table/prod-rows"), "{text}");
         let text = told(ASKED.by_code(400, "ResourceNotFoundException", "Requested resource not found"));
         assert!(text.contains("plimsoll tables create --dynamodb prod"), "{text}");

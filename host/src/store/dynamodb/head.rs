@@ -15,13 +15,13 @@
 use super::deadline::Watch;
 use super::failure::Failure;
 use super::item::{self, Item, PK, SK, b, get_b, get_s, get_u64, n, s};
-use super::{DynamoStore, IN_FLIGHT};
+use super::{DynamoStore, IN_FLIGHT, weight};
 use crate::clock;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValue};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use plimsoll_core::lane::{Answer, Chunk, ChunkName, LaneKey, StoredHead, StoredPend};
+use plimsoll_core::lane::{Answer, Chunk, ChunkName, LaneKey, Limits, StoredHead, StoredPend};
 use std::collections::HashMap;
 
 /// Key of the counter of aliases. Rows' keys begin with hexadecimal digits and `#`.
@@ -55,10 +55,14 @@ impl DynamoStore {
             .expression_attribute_names("#table", "table")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":id", s(&id))
-            .return_values(ReturnValue::UpdatedNew);
+            .return_values(ReturnValue::UpdatedNew)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match update.send().await {
             Ok(done) => match done.attributes.as_ref().and_then(|a| get_u64(a, "aliases")) {
-                Some(alias) => Ok(Answer::Alias(alias)),
+                Some(alias) => {
+                    self.meter.wrote(table, done.consumed_capacity(), || 0);
+                    Ok(Answer::Alias(alias))
+                }
                 None => {
                     Err(Failure::Unknown(format!("table {table}: the counter of aliases was raised without an answer")))
                 }
@@ -76,24 +80,28 @@ impl DynamoStore {
 
     pub(super) async fn create_head(&self, key: &LaneKey, head: &StoredHead) -> Result<Answer, Failure> {
         let (table, watch) = (&self.names.lanes, Watch::free());
-        let listed = self.writer.put_item().table_name(table).set_item(Some(item::lane_key(key)));
-        let listed = listed.item("lane", s(&key.lane)).send().await;
-        listed.map_err(|e| self.asked("PutItem", table).failure(&e))?;
+        let mut listed = item::lane_key(key);
+        listed.insert("lane".into(), s(&key.lane));
+        self.put(listed).await?;
         let mut whole = item::head_key(key);
         whole.extend(attributes(head).into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))));
+        let bytes = weight::item_bytes(&whole);
         let put = self
             .writer
             .put_item()
             .table_name(table)
             .set_item(Some(whole))
             .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK);
+            .expression_attribute_names("#pk", PK)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match put.customize().interceptor(watch.clone()).send().await {
-            Ok(_) => {
+            Ok(done) => {
+                self.meter.wrote(table, done.consumed_capacity(), || bytes);
                 self.looked(key, watch.signed_s());
                 Ok(Answer::Written)
             }
             Err(e) if matches!(e.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) => {
+                self.meter.computed(table, bytes);
                 Ok(Answer::Refused)
             }
             Err(e) => Err(self.asked("PutItem", table).failure(&e)),
@@ -116,21 +124,26 @@ impl DynamoStore {
 
     async fn update_head(&self, key: &LaneKey, change: HeadUpdate) -> Result<Answer, Failure> {
         let (table, watch) = (&self.names.lanes, Watch::free());
+        let head = item::head_key(key);
+        let bytes = weight::update_bytes(&head, &change.names, &change.values);
         let update = self
             .writer
             .update_item()
             .table_name(table)
-            .set_key(Some(item::head_key(key)))
+            .set_key(Some(head))
             .update_expression(change.update)
             .condition_expression(change.condition)
             .set_expression_attribute_names(Some(change.names))
-            .set_expression_attribute_values(Some(change.values));
+            .set_expression_attribute_values(Some(change.values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match update.customize().interceptor(watch.clone()).send().await {
-            Ok(_) => {
+            Ok(done) => {
+                self.meter.wrote(table, done.consumed_capacity(), || bytes);
                 self.looked(key, watch.signed_s());
                 Ok(Answer::Written)
             }
             Err(e) if matches!(e.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) => {
+                self.meter.computed(table, bytes);
                 Ok(Answer::Refused)
             }
             Err(e) => Err(self.asked("UpdateItem", table).failure(&e)),
@@ -176,7 +189,6 @@ impl DynamoStore {
     }
 
     pub(super) async fn put_chunks(&self, alias: u64, chunks: &[Chunk]) -> Result<Answer, Failure> {
-        let table = &self.names.lanes;
         let items: Vec<Item> = chunks
             .iter()
             .map(|chunk| {
@@ -186,12 +198,18 @@ impl DynamoStore {
             })
             .collect();
         let puts = stream::iter(items.into_iter().map(Ok));
-        puts.try_for_each_concurrent(IN_FLIGHT, |item| async move {
-            let put = self.writer.put_item().table_name(table).set_item(Some(item)).send().await;
-            put.map(drop).map_err(|e| self.asked("PutItem", table).failure(&e))
-        })
-        .await?;
+        puts.try_for_each_concurrent(IN_FLIGHT, |item| self.put(item)).await?;
         Ok(Answer::Written)
+    }
+
+    /// An item of the table of lanes, whatever is there.
+    async fn put(&self, item: Item) -> Result<(), Failure> {
+        let (table, bytes) = (&self.names.lanes, weight::item_bytes(&item));
+        let put = self.writer.put_item().table_name(table).set_item(Some(item));
+        let done = put.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await;
+        let done = done.map_err(|e| self.asked("PutItem", table).failure(&e))?;
+        self.meter.wrote(table, done.consumed_capacity(), || bytes);
+        Ok(())
     }
 
     pub(super) async fn delete_chunks(&self, alias: u64, names: &[ChunkName]) -> Result<Answer, Failure> {
@@ -200,8 +218,12 @@ impl DynamoStore {
         let deletes = stream::iter(keys.into_iter().map(Ok));
         deletes
             .try_for_each_concurrent(IN_FLIGHT, |key| async move {
-                let delete = self.writer.delete_item().table_name(table).set_key(Some(key)).send().await;
-                delete.map(drop).map_err(|e| self.asked("DeleteItem", table).failure(&e))
+                let delete = self.writer.delete_item().table_name(table).set_key(Some(key));
+                let done = delete.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await;
+                let done = done.map_err(|e| self.asked("DeleteItem", table).failure(&e))?;
+                // What is deleted is charged like what was written: a chunk of the usual length.
+                self.meter.wrote(table, done.consumed_capacity(), || Limits::ITEMS.chunk);
+                Ok(())
             })
             .await?;
         Ok(Answer::Written)

@@ -1,9 +1,10 @@
 //! Items: the names of their keys and attributes, and values as DynamoDB spells them.
 //!
 //! ```text
-//! rows    _pk <rows_id>#<key>       _sk <window start>/<window end>
+//! rows    _pk <rows_id>#<key>       _sk <window start>/<window end>[#<part>]
 //!         window_start, window_end  measures under the policy's names   _v  _x  _f<alias>
-//! late    the same                  _sk <window start>/<window end>/<arrival day>   arrival_day
+//! late    the same                  _sk <window start>/<window end>/<arrival day>[#<part>]   arrival_day
+//!         _pk plimsoll              _sk aliases   table, aliases, lanes_per_item
 //! dead    _pk <alias>               _sk <position>
 //! lanes   _pk head#<app>/<generation>/<lane>   _sk head       n, alias, pos, done, head, pend { n, digest, bytes }
 //!         _pk lanes#<app>/<generation>         _sk <lane>     which heads there are
@@ -89,8 +90,17 @@ pub(super) fn row_pk(rows_id: &str, key: &[u8]) -> Option<String> {
     Some(format!("{rows_id}#{}", std::str::from_utf8(key).ok()?))
 }
 
-/// A row's sort key.
-pub(super) fn row_sk(table: Table, window: &Window) -> String {
+/// The sort key of a row's part. The first one has no name, so that most rows are one item with a short key.
+pub(super) fn row_sk(table: Table, window: &Window, part: u64) -> String {
+    let mut sk = whole_row_sk(table, window);
+    if part > 0 {
+        sk.push('#');
+        sk.push_str(&base36(part));
+    }
+    sk
+}
+
+fn whole_row_sk(table: Table, window: &Window) -> String {
     let (start, end) = (instant(window.start.as_millis()), instant(window.end.as_millis()));
     match table {
         Table::Late { day: Some(day) } if FOUR_DIGITS.contains(&day) => format!("{start}/{end}/{}", day_text(day)),
@@ -232,11 +242,19 @@ mod tests {
     fn a_window_that_starts_later_sorts_later_whatever_its_end() {
         let sk = |start, end| {
             let window = Window { start: EventTime::from_millis(start), end: EventTime::from_millis(end) };
-            row_sk(Table::Main, &window)
+            row_sk(Table::Main, &window, 0)
         };
         assert!(sk(0, i64::MAX) < sk(1, 2));
         // A range of starts ends before the rows that start there.
         assert!(sk(0, 10) < instant(10) && instant(10) < sk(10, 11));
+    }
+
+    #[test]
+    fn parts_of_a_row_stand_beside_each_other() {
+        let window = Window { start: EventTime::from_millis(0), end: EventTime::from_millis(60_000) };
+        let sk = |part| row_sk(Table::Late { day: Some(0) }, &window, part);
+        assert_eq!(sk(0), "1970-01-01T00:00:00.000Z/1970-01-01T00:01:00.000Z/1970-01-01");
+        assert_eq!(sk(36), format!("{}#10", sk(0)));
     }
 
     #[test]

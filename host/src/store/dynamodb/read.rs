@@ -4,13 +4,14 @@
 //! - Reads are consistent: whatever was answered before is seen.
 //! - It needs no `prepare`, and writes nothing.
 //! - One page after the other: reading takes little of what writers need.
+//! - The items of a row (`part`) are added up: who asks sees rows.
 //!
 //! Not here: the protocol's own reads (`head`).
 
 use super::head::{damaged, stored};
 use super::item::{self, DAY, END, Item, PK, SK, START, VERSION, get_n, get_s, get_u64, n, s};
-use super::{DynamoStore, IN_FLIGHT};
-use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which, sort};
+use super::{DynamoStore, IN_FLIGHT, part};
+use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use plimsoll_core::account::Reason;
@@ -52,12 +53,12 @@ impl DynamoStore {
             None => self.scan(table, &id, query).await?,
         };
         let measures = &layout.policy.spec().measures;
-        let mut rows: Vec<StoredRow> = items
+        let parts: Vec<StoredRow> = items
             .iter()
             .map(|item| row(item, &id, query.table, measures).ok_or_else(|| self.broken(table, item)))
             .collect::<Result<_, _>>()?;
+        let mut rows = part::whole(parts, measures);
         rows.retain(|r| query.wants(&r.row.key, r.window.start));
-        sort(&mut rows);
         rows.truncate(query.limit.unwrap_or(usize::MAX));
         Ok(rows)
     }

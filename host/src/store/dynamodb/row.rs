@@ -22,9 +22,9 @@ use std::collections::HashMap;
 
 /// How long a row is kept after its window's end and after its last change, in seconds: 8 days.
 ///
-/// It must be at least the stream's retention + the policy's allowed lateness + 24 h, so that nothing that can still be
-/// applied finds its row gone. With Kinesis' longest ordinary retention of 7 days this leaves no room for lateness, with
-/// the default of one day it leaves 6 days; `prepare` refuses a policy that wants more.
+/// That is the least and the default (`--rows-kept`). It must be at least the stream's retention + the policy's allowed
+/// lateness + 24 h, so that nothing that can still be applied finds its row gone, and the start of a run refuses less. With
+/// a retention of one day it leaves 6 days for lateness, with 7 days none.
 pub const ROW_KEPT_S: i64 = 8 * 86_400;
 
 /// An UpdateItem's expressions.
@@ -56,6 +56,8 @@ pub(super) struct Add<'a> {
     pub n: u64,
     /// The host's clock, in milliseconds since the epoch.
     pub now_ms: i64,
+    /// How long rows are kept, in seconds.
+    pub kept_s: i64,
 }
 
 impl Add<'_> {
@@ -66,7 +68,7 @@ impl Add<'_> {
         let mut values = HashMap::from([
             (":one".to_owned(), n(1)),
             (":n".to_owned(), n(self.n)),
-            (":x".to_owned(), n(expiry_s(end, self.now_ms))),
+            (":x".to_owned(), n(expiry_s(end, self.now_ms, self.kept_s))),
             (":s".to_owned(), n(start)),
             (":e".to_owned(), n(end)),
         ]);
@@ -131,8 +133,8 @@ pub(super) fn too_great<'a>(measures: &'a [Measure], row: &Row) -> Option<&'a st
 }
 
 /// When a row may be deleted, in seconds since the epoch.
-pub(super) fn expiry_s(window_end_ms: i64, now_ms: i64) -> i64 {
-    window_end_ms.max(now_ms).div_euclid(1_000).saturating_add(1).saturating_add(ROW_KEPT_S)
+pub(super) fn expiry_s(window_end_ms: i64, now_ms: i64, kept_s: i64) -> i64 {
+    window_end_ms.max(now_ms).div_euclid(1_000).saturating_add(1).saturating_add(kept_s)
 }
 
 fn columns<'a>(measures: &'a [Measure], row: &Row) -> impl Iterator<Item = (usize, &'a Measure, i128)> {
@@ -161,7 +163,9 @@ mod tests {
 
     fn add(values: [Option<i128>; 4], table: Table) -> Update {
         let window = Window { start: EventTime::from_millis(0), end: EventTime::from_millis(60_000) };
-        Add { measures: &measures(), row: &row(values), table, window, fence: "_f1", n: 7, now_ms: 1_000 }.update()
+        let (measures, row) = (measures(), row(values));
+        let fence = "_f1";
+        Add { measures: &measures, row: &row, table, window, fence, n: 7, now_ms: 1_000, kept_s: ROW_KEPT_S }.update()
     }
 
     fn value<'a>(u: &'a Update, name: &str) -> &'a str {

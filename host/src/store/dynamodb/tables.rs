@@ -5,12 +5,14 @@
 //!   those that `create` makes, and their time to live.
 //! - The counter of aliases names the table it was made in. In a restored or copied table it names another one: fences and
 //!   heads there may not fit each other, so it is refused.
+//! - It also says how many lanes share an item of a row (`part`): written once, on a condition, for as long as the table is.
 //!
 //! Not here: what stands in the tables (`item`).
 
-use super::DynamoStore;
+use super::failure::Failure;
 use super::head::counter_key;
-use super::item::{EXPIRY, PK, SK, get_s, n, s};
+use super::item::{EXPIRY, PK, SK, get_s, get_u64, n, s};
+use super::{DynamoStore, part, rights};
 use crate::store::StoreError;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -71,29 +73,40 @@ impl Names {
     }
 }
 
+/// What the counter of aliases says of its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Marked {
+    table: Option<String>,
+    lanes_per_item: Option<u64>,
+}
+
 impl DynamoStore {
     /// Looks at the four tables, and gives the identity of the table of rows.
     pub(super) async fn check(&self) -> Result<String, StoreError> {
-        let mut wrong = Vec::new();
+        let (mut wrong, mut denied) = (Vec::new(), Vec::new());
         let mut id = None;
         for (name, expiry) in self.names.all() {
-            let Some(table) = self.describe_table(name).await? else {
+            let Some(described) = rights::allowed(self.describe_table(name).await, &mut denied)? else { continue };
+            let Some(table) = described else {
                 wrong.push(format!("{name}: found no such table, expected one"));
                 continue;
             };
-            let mut faults = faults(&table);
+            let mut faults = faults(&table, &self.region);
             if expiry == Expiry::Rows && faults.is_empty() {
-                faults.extend(expiry_fault(self.describe_expiry(name).await?.as_ref()));
+                let ttl = rights::allowed(self.describe_expiry(name).await, &mut denied)?;
+                faults.extend(ttl.and_then(|ttl| expiry_fault(ttl.as_ref())));
             }
             wrong.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
             if name == self.names.rows {
                 id = identity(&table);
             }
         }
+        rights::refuse(denied)?;
         if !wrong.is_empty() {
             return Err(StoreError::Refused(format!(
-                "DynamoDB tables of `{prefix}` in {}: {}; `plimsoll tables create --dynamodb {prefix}` makes the tables that \
-                 are missing and sets their time to live, and what else is wrong needs another prefix",
+                "DynamoDB tables of `{prefix}` in {}: {}; if they are in another region, AWS_REGION says which; `plimsoll \
+                 tables create --dynamodb {prefix}` makes the tables that are missing and sets their time to live, and what \
+                 else is wrong needs another prefix",
                 self.region,
                 wrong.join("; "),
                 prefix = self.names.prefix,
@@ -168,22 +181,22 @@ impl DynamoStore {
         set.map(drop).map_err(|e| self.asked("UpdateTimeToLive", name).failure(&e).into())
     }
 
-    async fn describe_table(&self, name: &str) -> Result<Option<TableDescription>, StoreError> {
+    async fn describe_table(&self, name: &str) -> Result<Option<TableDescription>, Failure> {
         match self.reader.describe_table().table_name(name).send().await {
             Ok(described) => Ok(described.table),
             Err(e) if e.code() == Some("ResourceNotFoundException") => Ok(None),
-            Err(e) => Err(self.asked("DescribeTable", name).failure(&e).into()),
+            Err(e) => Err(self.asked("DescribeTable", name).failure(&e)),
         }
     }
 
-    async fn describe_expiry(&self, name: &str) -> Result<Option<TimeToLiveDescription>, StoreError> {
+    async fn describe_expiry(&self, name: &str) -> Result<Option<TimeToLiveDescription>, Failure> {
         let described = self.reader.describe_time_to_live().table_name(name).send().await;
         let described = described.map_err(|e| self.asked("DescribeTimeToLive", name).failure(&e))?;
         Ok(described.time_to_live_description)
     }
 
-    /// Makes the counter of aliases where there is none, and refuses that of another table.
-    pub(super) async fn mark(&self, id: &str) -> Result<(), StoreError> {
+    /// Makes the counter of aliases where there is none, and refuses that of another table. Gives the lanes of an item.
+    pub(super) async fn mark(&self, id: &str) -> Result<u64, StoreError> {
         let (rows, lanes) = (&self.names.rows, &self.names.lanes);
         let mut marked = self.marked().await?;
         if marked.is_none() {
@@ -198,6 +211,7 @@ impl DynamoStore {
                     .set_item(Some(counter_key()))
                     .item("table", s(id))
                     .item("aliases", n(0))
+                    .item("lanes_per_item", n(part::LANES_PER_ITEM))
                     .condition_expression("attribute_not_exists(#pk)")
                     .expression_attribute_names("#pk", PK);
                 match put.send().await {
@@ -211,12 +225,23 @@ impl DynamoStore {
         }
         let prefix = &self.names.prefix;
         match marked {
-            Some(table) if table == id => Ok(()),
-            Some(table) => Err(StoreError::Refused(format!(
-                "table {rows} ({}) has the identity {id}, but was counted into as {table}: it was restored or copied, and its \
+            Some(Marked { table: Some(table), lanes_per_item }) if table == id => {
+                // To guess would be to apply what a host of that version left pending to another item, a second time.
+                lanes_per_item.filter(|n| *n > 0).ok_or_else(|| {
+                    StoreError::Refused(format!(
+                        "table {rows} ({}): the counter of aliases does not say how many lanes share an item of a row \
+                         (`lanes_per_item`); it is of an older version or was changed: recount from the stream into tables of \
+                         a new prefix (`plimsoll tables create --dynamodb {prefix}-2`, say)",
+                        self.region
+                    ))
+                })
+            }
+            Some(Marked { table, .. }) => Err(StoreError::Refused(format!(
+                "table {rows} ({}) has the identity {id}, but was counted into as {}: it was restored or copied, and its \
                  heads may not fit its rows; recount from the stream into tables of a new prefix (`plimsoll tables create \
                  --dynamodb NEW`)",
-                self.region
+                self.region,
+                table.as_deref().unwrap_or("nothing")
             ))),
             None => Err(StoreError::Refused(format!(
                 "table {lanes} ({}) holds lanes, but {rows} has no counter of aliases: one of the two was emptied or replaced; \
@@ -226,12 +251,15 @@ impl DynamoStore {
         }
     }
 
-    async fn marked(&self) -> Result<Option<String>, StoreError> {
+    async fn marked(&self) -> Result<Option<Marked>, StoreError> {
         let rows = &self.names.rows;
         let got =
             self.reader.get_item().table_name(rows).set_key(Some(counter_key())).consistent_read(true).send().await;
         let got = got.map_err(|e| self.asked("GetItem", rows).failure(&e))?;
-        Ok(got.item.as_ref().and_then(|item| get_s(item, "table")).map(str::to_owned))
+        Ok(got.item.map(|item| Marked {
+            table: get_s(&item, "table").map(str::to_owned),
+            lanes_per_item: get_u64(&item, "lanes_per_item"),
+        }))
     }
 }
 
@@ -241,9 +269,15 @@ fn identity(table: &TableDescription) -> Option<String> {
     table.table_id.clone().filter(|id| !id.is_empty()).or_else(created)
 }
 
-/// What is wrong with a table.
-fn faults(table: &TableDescription) -> Vec<String> {
+/// What is wrong with a table that is asked for in `region`.
+fn faults(table: &TableDescription, region: &str) -> Vec<String> {
     let mut faults = Vec::new();
+    // An endpoint of another region than the one that requests are signed for.
+    if let Some(other) =
+        table.table_arn().and_then(|arn| arn.split(':').nth(3)).filter(|r| !r.is_empty() && *r != region)
+    {
+        faults.push(format!("found it in {other}, expected {region}: AWS_REGION and the endpoint belong together"));
+    }
     match &table.table_status {
         // What is changed elsewhere (an index, the stream) does not hold writes up.
         Some(TableStatus::Active | TableStatus::Updating) => {}
@@ -271,6 +305,12 @@ fn faults(table: &TableDescription) -> Vec<String> {
             "found a global table with replicas in {}, expected a table of one region: two regions' writes do not see each \
              other's fences",
             regions.join(", ")
+        ));
+    } else if let Some(version) = table.global_table_version() {
+        // The older kind does not list its replicas here.
+        faults.push(format!(
+            "found a global table of version {version}, expected a table of one region: two regions' writes do not see each \
+             other's fences"
         ));
     }
     faults
@@ -309,7 +349,19 @@ mod tests {
     #[test]
     fn a_table_of_ours_has_no_faults() {
         let ours = table([(PK, ScalarAttributeType::S), (SK, ScalarAttributeType::S)]);
-        assert_eq!(faults(&ours), Vec::<String>::new());
+        assert_eq!(faults(&ours, "eu-west-1"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_table_of_another_region_or_of_several_is_refused() {
+        let mut ours = table([(PK, ScalarAttributeType::S), (SK, ScalarAttributeType::S)]);
+        ours.table_arn = Some("arn:aws:dynamodb:us-west-2:123456789012:table/prod-rows".into());
+        assert_eq!(faults(&ours, "us-west-2"), Vec::<String>::new());
+        let text = faults(&ours, "eu-west-1").join("; ");
+        assert!(text.contains("found it in us-west-2, expected eu-west-1"), "{text}");
+        ours.global_table_version = Some("2017.11.29".into());
+        let text = faults(&ours, "us-west-2").join("; ");
+        assert!(text.contains("global table of version 2017.11.29"), "{text}");
     }
 
     #[test]
@@ -318,7 +370,7 @@ mod tests {
         let replica = ReplicaDescription::builder().region_name("us-west-2").build();
         other.table_status = Some(TableStatus::Creating);
         other.replicas = Some(vec![replica]);
-        let faults = faults(&other);
+        let faults = faults(&other, "eu-west-1");
         assert_eq!(faults.len(), 3);
         assert!(faults[0].contains("CREATING"), "{faults:?}");
         assert!(faults[1].contains("HASH id N") && faults[1].contains("HASH _pk S"), "{faults:?}");
