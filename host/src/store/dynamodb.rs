@@ -4,7 +4,7 @@
 //! <prefix>-rows    main rows, the counter of aliases and the table's identity     TTL on _x
 //! <prefix>-late    late rows                                                      TTL on _x
 //! <prefix>-dead    dead letters
-//! <prefix>-lanes   heads, chunks, the list of lanes
+//! <prefix>-lanes   heads, chunks, the list of lanes, the gap ledger
 //! ```
 //! Invariants
 //! - One attempt per request: the SDK repeats nothing where something is written. Reading for people and the tables'
@@ -18,6 +18,7 @@
 mod apply;
 mod deadline;
 mod failure;
+mod gaps;
 mod head;
 mod item;
 mod read;
@@ -27,7 +28,7 @@ mod tables;
 pub use deadline::DEADLINE_S;
 pub use row::ROW_KEPT_S;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -187,9 +188,22 @@ impl Store for DynamoStore {
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
     }
+
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {
+        self.write_gap(layout, gap).await
+    }
+
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError> {
+        self.read_gaps(layout).await
+    }
+
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        Some(TimeDelta::from_secs(ROW_KEPT_S))
+    }
 }
 
-/// Rows must outlive whatever can still be added to them. What the stream keeps is at least a day, and a day is margin.
+/// Rows must outlive whatever can still be added to them. Any stream keeps at least a day, and a day is margin; what this one
+/// keeps is checked where both are known (`driver`).
 fn kept_long_enough(layout: &Layout) -> Result<(), StoreError> {
     let lateness = layout.policy.spec().late.allowed_lateness;
     let most = TimeDelta::from_secs(ROW_KEPT_S - 2 * 86_400);

@@ -14,16 +14,19 @@
 
 pub mod contract;
 pub mod dynamodb;
+mod gap;
 pub mod memory;
 pub mod sqlite;
 pub mod stdout;
+
+pub use gap::{Gap, GapKind};
 
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, Pin};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{Fate, combine};
-use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Progress, Row, Table};
 use sha2::{Digest as _, Sha256};
@@ -50,6 +53,15 @@ pub trait Store: Send + Sync {
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
     /// Dead letters, in no order, at most `limit`.
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
+    /// Writes a gap down, once per lane, kind and position. Where it is there already its acceptance is added, and nothing
+    /// else changed. Gives the entry as it stands then.
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError>;
+    /// The gaps of a layout, ordered by (found, lane, kind, position).
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError>;
+    /// How long a row outlives the last write to it and the end of its window; `None`: for good.
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        None
+    }
 }
 
 /// Which rows and heads belong together: a policy in one generation.
@@ -183,7 +195,7 @@ pub struct StoredDeadLetter {
 pub struct Completeness {
     progress: Progress,
     policy_closes: bool,
-    lateness: plimsoll_core::time::TimeDelta,
+    lateness: TimeDelta,
 }
 
 impl Completeness {
