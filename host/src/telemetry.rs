@@ -121,6 +121,9 @@ impl Collector for FromHub {
         counter(&mut to, "read_bytes", "Bytes read, as the source stores them", per_lane(|l| l.bytes_read))?;
         counter(&mut to, "module_traps", "Times the module trapped or did not end", per_lane(|l| l.traps))?;
 
+        let help = "Aggregated records left out since the lane was opened: they are another shard's, which has them too";
+        counter(&mut to, "misplaced", help, per_lane(|l| l.misplaced))?;
+
         let time = |at: fn(&LaneStatus) -> Option<i64>| -> Samples<'_, f64> {
             lanes.iter().filter_map(|l| Some((vec![("lane", l.lane.as_str())], seconds(at(l)?)))).collect()
         };
@@ -225,6 +228,7 @@ mod tests {
             format!("plimsoll_rejected_total{{{lane},reason=\"bad_time\"}} 1"),
             format!("plimsoll_overflow_total{{{lane}}} 0"),
             format!("plimsoll_lane_idle{{{lane}}} 0.0"),
+            format!("plimsoll_misplaced_total{{{lane}}} 0"),
             format!("plimsoll_rows_written_total{{{lane}}} 7"),
             format!("plimsoll_lane_watermark_seconds{{{lane}}} -2.5"),
             format!("plimsoll_lane_state{{{lane},state=\"running\"}} 1.0"),
