@@ -16,8 +16,11 @@
 //! Not here: what a command's answer means (`plimsoll_core::lane`), how a store writes (`store`).
 
 mod batch;
+mod gap;
 mod lane;
+mod lineage;
 mod poison;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +33,7 @@ use plimsoll_core::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use survey::Survey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -90,6 +94,8 @@ pub struct RunConfig {
     pub once: bool,
     /// Go on where a batch is mostly poison.
     pub accept_poison: bool,
+    /// Go on past records that the source no longer holds, with the oldest that is left; the ledger of gaps says so.
+    pub accept_gaps: bool,
     /// A lane that was silent at its tip for longer than this, by the host's clock, is idle and holds the policy's watermark
     /// back no longer; so is a file at its end. `None`: no lane ever is.
     pub idle_timeout: Option<Duration>,
@@ -97,6 +103,9 @@ pub struct RunConfig {
     pub discover_every: Duration,
     /// How often to look at a lane that another host is running.
     pub stand_by_every: Duration,
+    /// A start is not over as long as no head is older: until then, that a shard without a head has an unknown parent means
+    /// that the parent was gone before anything was counted.
+    pub first_start: Duration,
     /// A pending intent older than this is not applied any more, in milliseconds.
     pub intent_age_ms_max: i64,
 }
@@ -108,9 +117,11 @@ impl Default for RunConfig {
             batch: BatchLimits::default(),
             once: false,
             accept_poison: false,
+            accept_gaps: false,
             idle_timeout: Some(IDLE_TIMEOUT),
             discover_every: Duration::from_secs(10),
             stand_by_every: Duration::from_secs(2),
+            first_start: Duration::from_secs(60),
             // R - 24 h with rows kept 8 days: see exactly-once, 'Old intent'.
             intent_age_ms_max: 7 * 86_400_000,
         }
@@ -204,41 +215,49 @@ pub struct Parts {
     pub hub: Arc<StatusHub>,
 }
 
-/// Runs all lanes of a source until its end, `stop`, or the first lane that cannot go on.
+/// Runs all lanes of a source until its end, `stop`, or the first lane that cannot go on. A lane with a gap stops alone, and
+/// is what the run ends with.
 pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let Parts { source, store, engines, policy, hub } = parts;
     let layout = Layout { policy: Arc::clone(&policy), generation: config.generation.clone() };
     store.prepare(&layout).await?;
     if let Some(kept) = store.rows_kept() {
-        kept_long_enough(&layout, kept, source.retention())?;
+        kept_long_enough(&layout, kept, source.keeps())?;
     }
     let context = Arc::new(lane::Context { config, layout, source, store, engines, policy, hub });
     let mut tasks: JoinSet<(LaneInfo, Result<lane::Left, RunError>)> = JoinSet::new();
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
     let mut failure: Option<RunError> = None;
+    let (mut survey, mut gap) = (Survey::default(), None);
     // Lanes stop together: the first one that fails stops the others.
     let (halt, halted) = watch::channel(false);
     let mut stop = stop;
     loop {
+        let mut looked = false;
         if failure.is_none() && !*stop.borrow() {
             match context.source.lanes().await {
                 Ok(lanes) => {
                     context.hub.found(&lanes);
-                    let ids: BTreeSet<String> = lanes.iter().map(|l| l.id.clone()).collect();
-                    for info in lanes {
-                        // A parent that is no longer listed cannot be read any more; the source says so (a gap).
-                        let waits = info.parents.iter().any(|p| ids.contains(p) && !left.contains(p));
-                        if waits || running.contains_key(&info.id) || left.contains(&info.id) {
-                            continue;
+                    let taken = |id: &str| running.contains_key(id) || left.contains(id);
+                    match survey.look(&context, lanes, taken).await {
+                        Ok(look) => {
+                            looked = true;
+                            gap = gap.or(look.gaps.into_iter().next());
+                            for (info, origin) in look.begin {
+                                if context.policy.merges() && running.len() + left.len() >= 1 {
+                                    failure.get_or_insert_with(|| sessions_on_lanes(&context));
+                                    break;
+                                }
+                                running.insert(info.id.clone(), info.clone());
+                                let (context, halted) = (Arc::clone(&context), halted.clone());
+                                tasks.spawn(async move {
+                                    (info.clone(), lane::drive(context, info, origin, halted).await)
+                                });
+                            }
                         }
-                        if context.policy.merges() && running.len() + left.len() >= 1 {
-                            failure.get_or_insert_with(|| sessions_on_lanes(&context));
-                            break;
-                        }
-                        running.insert(info.id.clone(), info.clone());
-                        let (context, halted) = (Arc::clone(&context), halted.clone());
-                        tasks.spawn(async move { (info.clone(), lane::drive(context, info, halted).await) });
+                        Err(error) if survey::passes(&error) => tracing::warn!(%error, "the heads cannot be read now"),
+                        Err(error) => failure = Some(error),
                     }
                 }
                 Err(SourceError::Passing(why)) => tracing::warn!(%why, "the source's lanes cannot be listed now"),
@@ -248,8 +267,10 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
         if *stop.borrow() || failure.is_some() {
             halt.send_replace(true);
         }
-        if tasks.is_empty() && (context.config.once || failure.is_some() || *stop.borrow() || finite(&context, &left)) {
-            return failure.map_or(Ok(()), Err);
+        let ends = (context.config.once && looked) || failure.is_some() || *stop.borrow() || finite(&context, &left);
+        // Where no lane is left but what waits for a person, nothing will come of waiting.
+        if tasks.is_empty() && (ends || gap.is_some()) {
+            return failure.or(gap).map_or(Ok(()), Err);
         }
         tokio::select! {
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
@@ -260,6 +281,7 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                         Ok(lane::Left::Done | lane::Left::Stopped) => {}
                         // At the tip of a source that goes on, with `once`: no need to look again.
                         Ok(lane::Left::AtTip) => {}
+                        Err(error @ RunError::Source { error: SourceError::Gap(_), .. }) => gap = gap.or(Some(error)),
                         Err(error) => failure = Some(failure.take().unwrap_or(error)),
                     }
                 }

@@ -113,6 +113,8 @@ pub struct LaneStatus {
     pub bytes_read: u64,
     /// Times the module trapped or did not end.
     pub traps: u64,
+    /// Records left out since the lane was opened, because another lane has them.
+    pub misplaced: u64,
 }
 
 /// Where drivers tell and watchers look.

@@ -131,6 +131,9 @@ impl Collector for FromHub {
         counter(&mut to, "write_units", help, units)?;
         counter(&mut to, "module_traps", "Times the module trapped or did not end", per_lane(|l| l.traps))?;
 
+        let help = "Aggregated records left out since the lane was opened: they are another shard's, which has them too";
+        counter(&mut to, "misplaced", help, per_lane(|l| l.misplaced))?;
+
         let time = |at: fn(&LaneStatus) -> Option<i64>| -> Samples<'_, f64> {
             lanes.iter().filter_map(|l| Some((vec![("lane", l.lane.as_str())], seconds(at(l)?)))).collect()
         };
@@ -236,6 +239,7 @@ mod tests {
             format!("plimsoll_rejected_total{{{lane},reason=\"bad_time\"}} 1"),
             format!("plimsoll_overflow_total{{{lane}}} 0"),
             format!("plimsoll_lane_idle{{{lane}}} 0.0"),
+            format!("plimsoll_misplaced_total{{{lane}}} 0"),
             format!("plimsoll_rows_written_total{{{lane}}} 7"),
             "plimsoll_write_units_total{table=\"prod-rows\",by=\"service\"} 41".into(),
             "plimsoll_write_units_total{table=\"prod-rows\",by=\"computed\"} 2".into(),

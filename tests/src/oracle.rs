@@ -147,6 +147,32 @@ impl Oracle {
         Self { query, sample, max_event: None, max_arrival: None, watermark: None, outcome }
     }
 
+    /// One that goes on where these have ended, in the order of their shards: it knows the least of what they knew, and as
+    /// many of their last event times as a sample holds, taken from each in turn.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn after(parents: &[&Self]) -> Self {
+        let first = parents.first().expect("a shard that goes on has parents");
+        let mut child = Self::new(first.query.clone());
+        let least = |of: fn(&Self) -> Option<i64>| parents.iter().map(|parent| of(parent)).min().flatten();
+        child.max_event = least(|parent| parent.max_event);
+        child.max_arrival = least(|parent| parent.max_arrival);
+        child.watermark = least(|parent| parent.watermark);
+        if let Strategy::Quantile { sample, .. } = first.query.strategy {
+            let longest = parents.iter().map(|parent| parent.sample.len()).max().unwrap_or(0);
+            let mut youngest = Vec::new();
+            for age in 1..=longest {
+                for parent in parents {
+                    youngest.extend(parent.sample.len().checked_sub(age).map(|at| parent.sample[at]));
+                }
+            }
+            youngest.truncate(sample);
+            child.sample = youngest.into_iter().rev().collect();
+        }
+        child
+    }
+
     /// What came of the records so far.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -431,6 +457,21 @@ mod tests {
         let outcome = recompute(&query(Strategy::Arrival), null);
         let columns = Columns::from([("n".to_owned(), Some(1)), ("s".to_owned(), None)]);
         assert_eq!(outcome.rows, BTreeMap::from([((20, r#"["x"]"#.to_owned()), columns)]));
+    }
+
+    #[test]
+    fn a_child_knows_the_least_of_its_parents() {
+        let query = query(Strategy::Quantile { milli: 500, sample: 3, min_sample: 1 });
+        let of = |times: &[i64]| {
+            let mut oracle = Oracle::new(query.clone());
+            times.iter().for_each(|t| oracle.see(line(*t, 1_000, 1).trim_end().as_bytes(), None));
+            oracle
+        };
+        let (a, b) = (of(&[10, 20, 30, 40]), of(&[100]));
+        let child = Oracle::after(&[&a, &b]);
+        assert_eq!((child.watermark(), child.sample.clone()), (Some(25), VecDeque::from([30, 100, 40])));
+        assert_eq!(child.outcome().read, 0, "what they counted is theirs");
+        assert_eq!(Oracle::after(&[&a, &of(&[])]).watermark(), None, "a parent that claims nothing");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::StreamStatus;
 use plimsoll::source::generator::Devices;
 use plimsoll::source::kinesis::{KinesisOptions, KinesisSource, Start, put};
-use plimsoll::source::{LaneInfo, Next, Position, Source, SourceError};
+use plimsoll::source::{LaneInfo, Next, Position, Source, SourceError, Unlisted};
 use plimsoll_core::wire::frame;
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::proxy::{Fault, Proxy, Rule};
@@ -199,12 +199,17 @@ async fn four_shards_give_every_record_once_in_order() {
         tokio::time::sleep(POLL).await;
     }
     create(&client, &stream, 4).await;
-    let again = source.lanes().await.expect("lanes");
-    assert!(again.iter().all(|lane| lanes.iter().all(|old| old.id != lane.id)), "{lanes:?} {again:?}");
-    let Err(SourceError::Gap(why)) = source.open(&lanes[0], None).await.map(drop) else {
-        panic!("an old lane is opened")
-    };
+    let Err(SourceError::Refused(why)) = source.lanes().await else { panic!("the new stream is taken for the old one") };
+    assert!(why.contains("made again") && why.contains("--generation"), "{why}");
+    let again = look(server.url(), &stream, Start::TrimHorizon).await.expect("a source of the new one");
+    let new = again.lanes().await.expect("lanes");
+    assert!(new.iter().all(|lane| lanes.iter().all(|old| old.id != lane.id)), "{lanes:?} {new:?}");
+    let Err(SourceError::Gap(why)) = again.open(&lanes[0], None).await.map(drop) else { panic!("an old lane is opened") };
     assert!(why.contains(&lanes[0].id), "{why}");
+    assert!(matches!(again.unlisted(&lanes[0].id), Unlisted::Replaced(_)));
+    let gone = new[0].id.replace("shardId-000000000000", "shardId-000000000077");
+    assert!(matches!(again.unlisted(&gone), Unlisted::Gone(info, _) if info.name.ends_with("/77")));
+    assert_eq!(again.unlisted("file:/data/events.ndjson"), Unlisted::Foreign);
 }
 
 #[tokio::test]
@@ -353,8 +358,21 @@ async fn a_position_that_the_stream_no_longer_holds_is_a_gap() {
     let mut reader = source.open(lane, Some(&beside(first))).await.expect("a reader");
     for _ in 0..2 {
         let Err(SourceError::Gap(why)) = reader.next(1_000).await else { panic!("the gap is passed over") };
-        assert!(why.contains(&lane.id) && why.contains("--generation"), "{why}");
+        assert!(why.contains(&lane.id) && why.contains("the oldest record there is now"), "{why}");
     }
+    // Past it, nothing is given twice: what lies at or before the position is left out.
+    let put_there = &put[&lane.name];
+    let mut past = source.open_past_gap(lane, Some(&beside(first))).await.expect("a reader");
+    let mut left = Vec::new();
+    loop {
+        match past.next(1_000).await.expect("no trouble") {
+            Next::Chunk(chunk) => left.push(chunk.end),
+            Next::Idle if left.is_empty() => {}
+            _ => break,
+        }
+    }
+    assert!(beside(first).0 < put_there[1].0, "the records were put within a second");
+    assert_eq!(left.last().map(|end| &end.0), put_there.last().map(|(position, _)| position));
     // A position of another shard is none of this one.
     let strange = Position(put[&other.name][0].0.clone());
     let Err(SourceError::Gap(why)) = source.open(lane, Some(&strange)).await.map(drop) else { panic!("it is taken") };
@@ -413,7 +431,7 @@ async fn generated_records_are_put_in_each_devices_order() {
     let proxy = Proxy::start(server.url(), seed::seed("faulty puts"), rules).expect("a proxy");
     let faulty = aws::kinesis(&proxy.url(), Retries::None).await;
     let mut told = Vec::new();
-    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, &mut |put| told.push(put))
+    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, put::Packing::Single, &mut |put| told.push(put))
         .await
         .expect("they are put");
     assert!(told.is_sorted() && told.last() == Some(&RECORDS), "{told:?}");

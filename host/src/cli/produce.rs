@@ -2,8 +2,9 @@
 
 use super::{Exit, Outcome, progress};
 use crate::source::generator::Devices;
-use crate::source::produce::{to_file, to_kinesis};
+use crate::source::produce::{Packing, to_file, to_kinesis};
 use anyhow::anyhow;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Writes generated device records to a file or puts them to Kinesis.
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   plimsoll produce --records 200000 --seed 7 --out events.ndjson
   plimsoll produce --records 1000000 --devices devices=15000,late=0.01 --arrival --out events.ndjson.gz
-  plimsoll produce --records 100000 --kinesis impressions")]
+  plimsoll produce --records 100000 --kinesis impressions
+  plimsoll produce --records 100000 --kinesis impressions --aggregate 50")]
 #[command(group(clap::ArgGroup::new("to").required(true).args(["out", "kinesis"])))]
 pub struct Args {
     /// How many records.
@@ -32,6 +34,9 @@ pub struct Args {
     /// The stream.
     #[arg(long, value_name = "STREAM")]
     kinesis: Option<String>,
+    /// Pack N device records into each record of the stream, as the Kinesis Producer Library does.
+    #[arg(long, value_name = "N", requires = "kinesis")]
+    aggregate: Option<NonZeroUsize>,
     /// The summary as one JSON object on standard error.
     #[arg(long)]
     pub(super) json: bool,
@@ -51,7 +56,10 @@ pub async fn produce(args: Args) -> Outcome {
     };
     let done = match (&args.out, &args.kinesis) {
         (Some(file), _) => to_file(&devices, args.records, file, args.arrival, &mut told),
-        (_, Some(stream)) => to_kinesis(&devices, args.records, stream, &mut told).await,
+        (_, Some(stream)) => {
+            let packing = args.aggregate.map_or(Packing::Single, Packing::Aggregated);
+            to_kinesis(&devices, args.records, stream, packing, &mut told).await
+        }
         _ => unreachable!("clap wants one of them"),
     };
     if let Some(bar) = &bar {

@@ -93,6 +93,10 @@ pub struct Args {
     /// Set rejected records aside as dead letters even where most of a batch is rejected.
     #[arg(long)]
     accept_poison: bool,
+    /// Go on past records that the stream no longer holds, with the oldest record that is left. The ledger of gaps keeps what
+    /// was lost, and that it was accepted.
+    #[arg(long, requires = "kinesis")]
+    accept_gaps: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -137,6 +141,7 @@ pub async fn run(args: Args) -> Outcome {
         },
         once: args.once,
         accept_poison: args.accept_poison,
+        accept_gaps: args.accept_gaps,
         idle_timeout: args.idle_timeout.0,
         ..RunConfig::default()
     };

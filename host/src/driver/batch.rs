@@ -38,6 +38,16 @@ pub(super) enum Computed {
     Nothing(Made),
 }
 
+/// Where a worker begins.
+pub(super) struct Begin<'a> {
+    /// The committed tip.
+    pub tip: &'a Tip,
+    /// Whether the lane was idle after it.
+    pub idle: bool,
+    /// Whether an operator has accepted that what follows it at once is lost.
+    pub past_gap: bool,
+}
+
 /// How a lane stands after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct After {
@@ -110,20 +120,23 @@ struct Gathered {
 }
 
 impl Worker {
-    /// A worker that goes on from a committed tip, after which the lane was `idle` or not; `None` when told to stop before
-    /// the source could be opened.
+    /// A worker that goes on from a committed tip; `None` when told to stop before the source could be opened.
     pub(super) async fn open(
         context: &Context,
         info: &LaneInfo,
-        tip: (&Tip, bool),
+        begin: Begin<'_>,
         snapshot: Option<&[u8]>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Option<Self>, RunError> {
-        let (tip, idle) = tip;
+        let Begin { tip, idle, past_gap } = begin;
         let from = tip.pos.clone().map(Position);
         let mut retries = 0;
         let reader = loop {
-            match context.source.open(info, from.as_ref()).await {
+            let opened = match past_gap {
+                true => context.source.open_past_gap(info, from.as_ref()).await,
+                false => context.source.open(info, from.as_ref()).await,
+            };
+            match opened {
                 Ok(reader) => break reader,
                 Err(SourceError::Passing(why)) if retries < 8 => {
                     tracing::warn!(lane = %info.name, %why, "the source cannot be opened now; trying again");
@@ -246,9 +259,13 @@ impl Worker {
         if gathered.chunks.is_empty() && at_end && (self.idle || !silent) {
             return Ok(Computed::Nothing(Made::AtEnd));
         }
+        // A file that ended may have grown by the next run, and a glob may mean more files; a shard is closed for good.
+        let done = gathered.ended && !context.source.finite();
+        // Nobody will come back to the windows of a lane that is done: what waits for triggers is given out with it.
+        let mode = if done { Flush::Drain } else { Flush::All };
         let made = tokio::task::block_in_place(|| match trouble {
-            None => self.flush().or_else(|error| self.replay(context, &gathered, error)),
-            Some(error) => self.replay(context, &gathered, error),
+            None => self.flush(mode).or_else(|error| self.replay(context, &gathered, mode, error)),
+            Some(error) => self.replay(context, &gathered, mode, error),
         });
         let (effects, snapshot) = made.map_err(|error| self.engine_error(error))?;
         let places = self.places(&gathered, &effects)?;
@@ -260,8 +277,7 @@ impl Worker {
         self.before = Some(snapshot.clone());
         let batch = Batch {
             to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
-            // A file that ended may have grown by the next run, and a glob may mean more files; a shard is closed for good.
-            done: gathered.ended && !context.source.finite(),
+            done,
             effects,
             places,
             snapshot: Some(snapshot),
@@ -279,6 +295,11 @@ impl Worker {
         self.idle = silent || (self.idle && gathered.chunks.is_empty());
         let after = After { last: gathered.ended, idle: self.idle };
         Ok(Computed::Batch(Box::new(batch), began.unwrap_or_else(Instant::now), after))
+    }
+
+    /// Records that another lane has.
+    pub(super) fn misplaced(&self) -> u64 {
+        self.reader.misplaced()
     }
 
     /// The lane said something, or could not be asked.
@@ -325,9 +346,9 @@ impl Worker {
         }
     }
 
-    fn flush(&mut self) -> Result<(Effects, Vec<u8>), EngineError> {
+    fn flush(&mut self, mode: Flush) -> Result<(Effects, Vec<u8>), EngineError> {
         let (mut out, mut snapshot) = (Vec::new(), Vec::new());
-        self.engine.flush(Flush::All, &mut out)?;
+        self.engine.flush(mode, &mut out)?;
         self.engine.snapshot(&mut snapshot)?;
         let effects = effects::decode(&out).map_err(|e| EngineError::Lie { detail: e.to_string() })?;
         Ok((effects, snapshot))
@@ -338,6 +359,7 @@ impl Worker {
         &mut self,
         context: &Context,
         gathered: &Gathered,
+        mode: Flush,
         first: EngineError,
     ) -> Result<(Effects, Vec<u8>), EngineError> {
         self.traps += 1;
@@ -369,7 +391,7 @@ impl Worker {
         }
         self.engine = engine;
         // If nothing but the flush itself fails, no record is at fault: that is the module's.
-        let (mut effects, snapshot) = self.flush()?;
+        let (mut effects, snapshot) = self.flush(mode)?;
         for (letter, error) in bad {
             tracing::error!(lane = %self.lane, ordinal = letter.ordinal, %error, "a record stops the module; it is set aside");
             effects.account.read += 1;

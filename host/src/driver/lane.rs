@@ -4,14 +4,14 @@
 //! - A computed batch is offered only if it joins onto the tip that the protocol names; else it is thrown away.
 //! - An engine whose state is not the tip's is restored from the tip's state.
 
-use super::batch::{After, Computed, Made, Worker};
-use super::{RunConfig, RunError, STOP_GRACE};
+use super::batch::{After, Begin, Computed, Made, Worker};
+use super::{RunConfig, RunError, STOP_GRACE, gap};
 use crate::clock;
 use crate::live::{LaneState, LaneStatus, StatusHub};
 use crate::runtime::Engines;
-use crate::source::{LaneInfo, Position, Source};
-use crate::store::{Layout, Store};
-use plimsoll_core::lane::{Answer, Base, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
+use crate::source::{LaneInfo, Position, Source, SourceError};
+use crate::store::{GapKind, Layout, Store};
+use plimsoll_core::lane::{Answer, Base, Birth, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::wire::effects::Effects;
 use std::collections::VecDeque;
@@ -43,6 +43,27 @@ impl Context {
     }
 }
 
+/// Where a lane's task begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin {
+    /// What its head begins with, if it has none.
+    birth: Birth,
+    /// The committed position after which a gap was accepted. From another one reading goes on as always.
+    past_gap: Option<Option<String>>,
+}
+
+impl Origin {
+    pub(super) fn past_gap(position: Option<String>) -> Self {
+        Self { past_gap: Some(position), ..Self::default() }
+    }
+}
+
+impl From<Birth> for Origin {
+    fn from(birth: Birth) -> Self {
+        Self { birth, ..Self::default() }
+    }
+}
+
 /// How a lane was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
@@ -66,20 +87,30 @@ const STAND_BY_LOOKS: u32 = 5;
 pub(super) async fn drive(
     context: Arc<Context>,
     info: LaneInfo,
+    mut origin: Origin,
     stop: watch::Receiver<bool>,
 ) -> Result<Left, RunError> {
-    let mut driver = Driver::new(Arc::clone(&context), info.clone(), stop.clone());
+    let mut driver = Driver::new(Arc::clone(&context), info.clone(), origin.clone(), stop.clone());
     let outcome = loop {
         match driver.run().await {
+            // What was computed before it is committed. Whether it may be passed over is not the lane's to say.
+            Err(RunError::Source { error: SourceError::Gap(found), .. }) => {
+                let position = driver.lane.head().and_then(|head| head.pos.clone());
+                let again = origin.past_gap.as_ref() == Some(&position);
+                match gap::note(&context, &info.id, GapKind::Trimmed, position.as_deref(), &found).await {
+                    Ok(true) if !again => {
+                        origin.past_gap = Some(position);
+                        driver = driver.anew(origin.clone());
+                    }
+                    Ok(_) => break Err(gap::error(&info, &found)),
+                    Err(error) => break Err(error),
+                }
+            }
             // Read again from the head; what cannot be read again is left to the other host.
             Err(error @ RunError::Behind { .. }) if context.source.resumable() => {
                 tracing::warn!(lane = %info.name, %error, "standing by");
                 match driver.stand_by(&error).await {
-                    Ok(None) => {
-                        let account = std::mem::take(&mut driver.status);
-                        driver = Driver::new(Arc::clone(&context), info.clone(), stop.clone());
-                        driver.status = account;
-                    }
+                    Ok(None) => driver = driver.anew(origin.clone()),
                     Ok(Some(left)) => break Ok(left),
                     Err(error) => break Err(error),
                 }
@@ -111,6 +142,7 @@ struct Driver {
     info: LaneInfo,
     stop: watch::Receiver<bool>,
     lane: Lane,
+    past_gap: Option<Option<String>>,
     /// The worker while nobody computes.
     worker: Option<Worker>,
     ahead: Option<Ahead>,
@@ -128,7 +160,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(context: Arc<Context>, info: LaneInfo, stop: watch::Receiver<bool>) -> Self {
+    fn new(context: Arc<Context>, info: LaneInfo, origin: Origin, stop: watch::Receiver<bool>) -> Self {
         let key = context.layout.lane(&info.id);
         let config = Config {
             atomicity: context.store.atomicity(),
@@ -138,7 +170,8 @@ impl Driver {
         };
         let status = LaneStatus { lane: info.name.clone(), ..LaneStatus::default() };
         Self {
-            lane: Lane::new(key, config),
+            lane: Lane::child(key, config, origin.birth),
+            past_gap: origin.past_gap,
             context,
             info,
             stop,
@@ -151,6 +184,12 @@ impl Driver {
             left: None,
             failed: None,
         }
+    }
+
+    /// The same lane from its head as it is now; what this host has counted of it stays told.
+    fn anew(self, origin: Origin) -> Self {
+        let fresh = Self::new(self.context, self.info, origin, self.stop);
+        Self { status: self.status, ..fresh }
     }
 
     async fn run(&mut self) -> Result<Left, RunError> {
@@ -297,6 +336,7 @@ impl Driver {
         self.status.bytes_read = worker.bytes_read;
         self.status.behind_ms = worker.behind_ms;
         self.status.traps = worker.traps;
+        self.status.misplaced = worker.misplaced();
         self.worker = Some(worker);
         match computed {
             Ok(Computed::Batch(batch, began, After { last, idle })) => {
@@ -342,8 +382,9 @@ impl Driver {
                 task.abort();
             }
             let (snapshot, stop) = (state.snapshot.as_deref(), self.stop.clone());
-            let tip = (&base.tip, self.lane.head().is_some_and(|head| head.idle));
-            let Some(worker) = Worker::open(&self.context, &self.info, tip, snapshot, stop).await? else {
+            let idle = self.lane.head().is_some_and(|head| head.idle);
+            let begin = Begin { tip: &base.tip, idle, past_gap: self.past_gap.as_ref() == Some(&base.tip.pos) };
+            let Some(worker) = Worker::open(&self.context, &self.info, begin, snapshot, stop).await? else {
                 self.left = Some(Left::Stopped);
                 return Ok(());
             };
@@ -360,24 +401,28 @@ impl Driver {
         self.take().await
     }
 
-    /// A lane goes on under the policy and module it was counted with; anything else is a swap, and said so.
     fn check_pin(&self) -> Result<(), RunError> {
-        let Some(was) = self.lane.head().and_then(|h| h.pin.clone()) else { return Ok(()) };
-        let is = self.context.pin();
-        if was.policy == is.policy {
-            return Ok(());
-        }
-        let hex = |d: &[u8]| d.iter().take(6).map(|b| format!("{b:02x}")).collect::<String>();
-        Err(RunError::Pin {
-            lane: self.info.name.clone(),
-            detail: format!(
-                "counted until now under policy {} (sha256 {}...), this is policy {} (sha256 {}...); run the old policy, or recount under the new one \
-                 with --generation NAME or into another store",
-                was.name,
-                hex(&was.policy),
-                is.name,
-                hex(&is.policy)
-            ),
-        })
+        same_pin(&self.context, &self.info.name, self.lane.head().and_then(|head| head.pin.as_ref()))
     }
+}
+
+/// A lane goes on under the policy and module that it, or its parents, were counted with; anything else is a swap, and said so.
+pub(super) fn same_pin(context: &Context, lane: &str, was: Option<&Pin>) -> Result<(), RunError> {
+    let Some(was) = was else { return Ok(()) };
+    let is = context.pin();
+    if was.policy == is.policy {
+        return Ok(());
+    }
+    let hex = |d: &[u8]| d.iter().take(6).map(|b| format!("{b:02x}")).collect::<String>();
+    Err(RunError::Pin {
+        lane: lane.to_owned(),
+        detail: format!(
+            "counted until now under policy {} (sha256 {}...), this is policy {} (sha256 {}...); run the old policy, or recount under the new one \
+             with --generation NAME or into another store",
+            was.name,
+            hex(&was.policy),
+            is.name,
+            hex(&is.policy)
+        ),
+    })
 }

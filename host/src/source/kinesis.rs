@@ -2,24 +2,31 @@
 //!
 //! ```text
 //! lane id    kinesis:<stream ARN>:<creation time of the stream, ms>:<shard id>
-//! position   <sequence number, padded with zeros to 60 digits>/0
+//! position   <sequence number, padded with zeros to 60 digits>/<number of the event in its record, from 0>
 //! ```
 //! Invariants
 //! - A lane's id outlives restarts and never names other data: a stream made again under the same name has another
 //!   creation time, and the ARN stands in the id whether the stream was given by name or by ARN.
+//! - One source reads one incarnation of a stream: one that is made again meanwhile is another stream, and refused.
 //! - A shard that has a parent among the listed shards, or that was not there at the first look, is read from its
-//!   first record even where the start is `latest`: what producers put there came after the start.
-//! - A shard waits for both of its parents (`LaneInfo::parents`), as far as they are still listed.
+//!   first record even where the start is `latest`: what producers put there came after the start. So is every shard
+//!   without a head, once any lane has one.
+//! - A shard names both of its parents (`LaneInfo::parents`), listed or not.
 //!
-//! Not here: reading one shard (`reader`), putting records (`put`), what the service's errors mean (`trouble`), records made into frames (`page`).
+//! Not here: reading one shard (`reader`), putting records (`put`), what the service's errors mean (`trouble`), records
+//! made into frames (`page`), what is packed into them (`payload`, `kpl`), who waits for whom (`driver`).
 
+mod kpl;
 mod page;
+mod payload;
 pub mod put;
 mod reader;
 mod shards;
 mod trouble;
 
-use super::{LaneInfo, LaneReader, Position, Source, SourceError};
+pub use payload::{EVENTS_MAX, INFLATE_RATIO_MAX, INFLATED_BYTES_MAX, INFLATED_FREE};
+
+use super::{LaneInfo, LaneReader, Next, Position, Source, SourceError, Unlisted};
 use crate::{aws, clock};
 use async_trait::async_trait;
 use aws_sdk_kinesis::types::{Shard, StreamDescriptionSummary, StreamStatus};
@@ -28,8 +35,7 @@ use plimsoll_core::decode::parse_rfc3339;
 use plimsoll_core::time::TimeDelta;
 use reader::{Reader, Setting};
 use shards::Looks;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use trouble::{Call, Trouble};
 
@@ -39,7 +45,8 @@ pub enum Start {
     /// The oldest record that the stream still holds.
     #[default]
     TrimHorizon,
-    /// Records put from now on. A run that ends before it has committed a lane's first record begins anew.
+    /// Records put from the very first start on. A later run goes on where that one was, and reads what it had not begun
+    /// with from its first record.
     Latest,
     /// Records that arrived at or after this time, in ms since the epoch. It must not lie in the future.
     At(i64),
@@ -79,6 +86,9 @@ pub struct KinesisOptions {
     pub poll_max: Duration,
     /// Records asked for in one call, 1 to 10,000. Default 10,000, the service's most.
     pub records_per_call: i32,
+    /// Payload bytes that a shard gives in a second; after a large answer the next call waits until it may be made.
+    /// Default 2 MiB, the service's most.
+    pub bytes_per_second: u64,
 }
 
 impl Default for KinesisOptions {
@@ -88,7 +98,15 @@ impl Default for KinesisOptions {
             poll_min: Duration::from_millis(200),
             poll_max: Duration::from_secs(1),
             records_per_call: 10_000,
+            bytes_per_second: 2 << 20,
         }
+    }
+}
+
+impl KinesisOptions {
+    /// How long a shard takes to give so many bytes.
+    fn time_of(&self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.max(1) as f64)
     }
 }
 
@@ -96,6 +114,10 @@ impl Default for KinesisOptions {
 const FIRST_LOOKS: u32 = 4;
 /// Then twice that, and so on.
 const FIRST_LOOK_WAIT: Duration = Duration::from_millis(200);
+
+/// By how much two clocks may differ: signed requests allow no more. Where a reader has to begin again by time, it begins so
+/// much earlier: a few records too many rather than a gap.
+const SKEW_MAX_MS: i64 = 5 * 60_000;
 
 /// What the stream is called, by whom, and where.
 #[derive(Debug)]
@@ -163,8 +185,23 @@ pub struct KinesisSource {
     stream: Arc<Stream>,
     options: KinesisOptions,
     looks: Mutex<Looks>,
-    /// As the last look said.
-    retention_hours: AtomicI32,
+    /// What the first look has found.
+    found: OnceLock<Found>,
+}
+
+/// Which stream it is behind the name.
+#[derive(Debug)]
+struct Found {
+    arn: String,
+    created_ms: i64,
+    keeps: TimeDelta,
+}
+
+impl Found {
+    /// The lanes' ids, up to their shards'.
+    fn prefix(&self) -> String {
+        format!("kinesis:{}:{}:", self.arn, self.created_ms)
+    }
 }
 
 impl KinesisSource {
@@ -195,8 +232,8 @@ impl KinesisSource {
         options: KinesisOptions,
     ) -> Result<Self, SourceError> {
         let stream = Arc::new(Stream { given: stream.to_owned(), region: region.to_owned() });
-        let source =
-            Self { client, stream, options, looks: Mutex::new(Looks::default()), retention_hours: AtomicI32::new(0) };
+        let looks = Mutex::new(Looks::default());
+        let source = Self { client, stream, options, looks, found: OnceLock::new() };
         let mut wait = FIRST_LOOK_WAIT;
         for _ in 1..FIRST_LOOKS {
             match source.lanes().await {
@@ -256,10 +293,6 @@ impl KinesisSource {
 
 #[async_trait]
 impl Source for KinesisSource {
-    fn retention(&self) -> Option<TimeDelta> {
-        Some(TimeDelta::from_secs(i64::from(self.retention_hours.load(Relaxed)) * 3_600))
-    }
-
     fn describe(&self) -> String {
         format!("kinesis {} ({})", self.stream.name(), self.stream.region)
     }
@@ -278,32 +311,103 @@ impl Source for KinesisSource {
 
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
         let summary = self.describe_stream().await?;
-        self.retention_hours.store(summary.retention_period_hours, Relaxed);
         let shards = self.list_shards().await?;
-        let arn = if summary.stream_arn.is_empty() { self.stream.name() } else { &summary.stream_arn };
+        let now = Found {
+            arn: if summary.stream_arn.is_empty() { self.stream.name().to_owned() } else { summary.stream_arn },
+            created_ms: page::millis(&summary.stream_creation_timestamp),
+            keeps: TimeDelta::from_secs(i64::from(summary.retention_period_hours) * 3_600),
+        };
+        let found = self.found.get_or_init(|| now);
         let created_ms = page::millis(&summary.stream_creation_timestamp);
-        let prefix = format!("kinesis:{arn}:{created_ms}:");
+        if found.created_ms != created_ms {
+            return Err(SourceError::Refused(self.made_again(found.created_ms, created_ms)));
+        }
+        let prefix = found.prefix();
         let lanes = shards::lanes(&prefix, self.stream.name(), &shards);
-        self.looks().see(&lanes, shards::closed(&prefix, &shards));
+        self.looks().see(&prefix, &lanes, &shards);
         Ok(lanes)
     }
 
     async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError> {
         let Some(begin) = self.looks().begin(&lane.id, self.options.start) else {
-            return Err(SourceError::Gap(format!(
-                "lane {} is not in the shard list of stream {} ({}): its shard was closed and has passed the stream's retention, or the stream was made again; what was not read of it is lost; to go on without it, recount from the stream under a new --generation",
-                lane.id, self.stream.given, self.stream.region
-            )));
+            return Err(SourceError::Gap(self.not_listed(&lane.id)));
         };
-        let setting = Setting {
+        let setting = self.setting(lane).ok_or_else(|| SourceError::Gap(self.not_listed(&lane.id)))?;
+        Ok(Box::new(Reader::open(setting, begin, from).await?))
+    }
+
+    async fn open_past_gap(
+        &self,
+        lane: &LaneInfo,
+        from: Option<&Position>,
+    ) -> Result<Box<dyn LaneReader>, SourceError> {
+        match self.setting(lane) {
+            Some(setting) => Ok(Box::new(Reader::past(setting, from).await?)),
+            None => Ok(Box::new(Nothing)),
+        }
+    }
+
+    fn unlisted(&self, lane: &str) -> Unlisted {
+        let Some(found) = self.found.get() else { return Unlisted::Foreign };
+        let Some((stream, created_ms)) = shards::stream_of(lane) else { return Unlisted::Foreign };
+        if stream != format!("kinesis:{}", found.arn) {
+            return Unlisted::Foreign;
+        }
+        if created_ms == found.created_ms {
+            return Unlisted::Gone(shards::lane(self.stream.name(), lane), self.not_listed(lane));
+        }
+        Unlisted::Replaced(self.made_again(created_ms, found.created_ms))
+    }
+
+    fn began(&self, lanes: &[(String, i64)]) {
+        let Some(found) = self.found.get() else { return };
+        let prefix = found.prefix();
+        let ours = lanes.iter().filter(|(lane, _)| lane.starts_with(&prefix)).cloned();
+        self.looks().began(ours);
+    }
+
+    fn keeps(&self) -> Option<TimeDelta> {
+        self.found.get().map(|found| found.keeps)
+    }
+}
+
+impl KinesisSource {
+    /// How a listed lane is read.
+    fn setting(&self, lane: &LaneInfo) -> Option<Setting> {
+        let looks = self.looks();
+        Some(Setting {
             client: self.client.clone(),
             stream: Arc::clone(&self.stream),
             lane: lane.id.clone(),
             shard: shards::shard_of(&lane.id).to_owned(),
-            closed: self.looks().closed(&lane.id),
+            closed: looks.closed(&lane.id),
+            hash_keys: looks.hash_keys(&lane.id)?,
             options: self.options.clone(),
-        };
-        Ok(Box::new(Reader::open(setting, begin, from).await?))
+        })
+    }
+
+    fn not_listed(&self, lane: &str) -> String {
+        format!(
+            "lane {lane} is not in the shard list of stream {} ({}): its shard was closed and has passed the stream's retention; what was not read of it is lost",
+            self.stream.given, self.stream.region
+        )
+    }
+
+    fn made_again(&self, counted_ms: i64, found_ms: i64) -> String {
+        format!(
+            "kinesis {} ({}): the stream was deleted and made again: lanes of the one that was made at {counted_ms} ms (since 1970) were counted, and this one was made at {found_ms} ms; its records are others and its positions too, so count it under a new --generation",
+            self.stream.given, self.stream.region
+        )
+    }
+}
+
+/// What is left of a shard that is not listed any more.
+struct Nothing;
+
+#[async_trait]
+impl LaneReader for Nothing {
+    async fn next(&mut self, _bytes: usize) -> Result<Next, SourceError> {
+        Ok(Next::End)
     }
 }
 

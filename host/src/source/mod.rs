@@ -37,8 +37,19 @@ pub struct LaneInfo {
     pub id: String,
     /// Short name for people and metrics.
     pub name: String,
-    /// Lanes that must be `done` before this one begins.
+    /// Lanes that this one goes on from, listed or not: those that are counted must be `done` before it begins.
     pub parents: Vec<String>,
+}
+
+/// What a lane is that has a head and is not among its source's lanes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// None of this source's, or one that may come and go, as files do.
+    Foreign,
+    /// It was listed once and never will be again: what was not read of it is lost. And what was found, in words.
+    Gone(LaneInfo, String),
+    /// Of a source that was deleted and made again under the same name: this one's records are others. And the mend.
+    Replaced(String),
 }
 
 /// A source of records.
@@ -52,15 +63,38 @@ pub trait Source: Send + Sync {
     fn resumable(&self) -> bool;
     /// Whether the lanes of the first look are all there will ever be.
     fn finite(&self) -> bool;
-    /// How long it keeps records, as it last said: a lane that stood still that long goes on where it was. `None`: it does
-    /// not say.
-    fn retention(&self) -> Option<TimeDelta> {
-        None
-    }
     /// The lanes that are there now. Asked again from time to time; lanes may come.
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError>;
     /// A reader of one lane from just after `from`, or from the source's configured start.
     async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError>;
+    /// A reader of what is left of a lane behind `from`, where an operator has accepted that what lay between is lost. It
+    /// gives nothing that lies at or before `from`.
+    async fn open_past_gap(
+        &self,
+        lane: &LaneInfo,
+        from: Option<&Position>,
+    ) -> Result<Box<dyn LaneReader>, SourceError> {
+        let after = from.map_or("its beginning", |position| &position.0);
+        Err(SourceError::Refused(format!(
+            "{}: lane {} cannot go on past a gap after {after}; recount from what is left under a new --generation",
+            self.describe(),
+            lane.name
+        )))
+    }
+    /// What a lane is that has a head and is not listed. Asked after `lanes`.
+    fn unlisted(&self, lane: &str) -> Unlisted {
+        let _ = lane;
+        Unlisted::Foreign
+    }
+    /// Lanes that have heads, by id, with the times when those were made, in ms since the epoch: said once, before a lane is
+    /// opened. A source that begins at its tip does so at the very first start only.
+    fn began(&self, lanes: &[(String, i64)]) {
+        let _ = lanes;
+    }
+    /// How long records can be read after they arrived, where the source says; known after `lanes`.
+    fn keeps(&self) -> Option<TimeDelta> {
+        None
+    }
 }
 
 /// Reads one lane.
@@ -68,6 +102,10 @@ pub trait Source: Send + Sync {
 pub trait LaneReader: Send {
     /// The next whole records, about `bytes` of payload at most (one record may be longer).
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError>;
+    /// Records that were left out since the reader was opened, because another lane has them.
+    fn misplaced(&self) -> u64 {
+        0
+    }
 }
 
 /// What a reader had.

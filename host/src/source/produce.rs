@@ -5,7 +5,7 @@
 //!
 //! Not here: the records (`generator`).
 
-pub use super::kinesis::put::to_kinesis;
+pub use super::kinesis::put::{Packing, to_kinesis};
 
 use super::generator::{Devices, Records};
 use anyhow::Context as _;

@@ -3,6 +3,7 @@
 //! It stands here and not among the tests, so that suites with services of their own (DynamoDB) can call it too.
 //! It drives the real protocol ([`Host`]), and panics with what it found.
 
+mod gaps;
 mod host;
 
 pub use host::{Host, progress};
@@ -31,6 +32,7 @@ pub async fn check<F: Future<Output = Hosts>>(fresh: impl Fn() -> F) {
     two_hosts_count_once(fresh().await).await;
     a_repeated_write_is_refused(fresh().await).await;
     totals_beyond_the_limit_are_refused(fresh().await).await;
+    gaps::are_noted_once_and_stay_accepted(fresh().await).await;
     let hosts = fresh().await;
     if hosts[0].atomicity() == Atomicity::Items {
         chunks_come_and_go(hosts).await;

@@ -4,7 +4,7 @@
 //! <prefix>-rows    main rows, the counter of aliases and the table's identity     TTL on _x
 //! <prefix>-late    late rows                                                      TTL on _x
 //! <prefix>-dead    dead letters
-//! <prefix>-lanes   heads, chunks, the list of lanes
+//! <prefix>-lanes   heads, chunks, the list of lanes, the gap ledger
 //! ```
 //! Invariants
 //! - One attempt per request: the SDK repeats nothing where something is written. Reading for people and the tables'
@@ -19,6 +19,7 @@
 mod apply;
 mod deadline;
 mod failure;
+mod gaps;
 mod head;
 mod item;
 mod meter;
@@ -33,7 +34,9 @@ pub use deadline::DEADLINE_S;
 pub use part::LANES_PER_ITEM;
 pub use row::ROW_KEPT_S;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id};
+use super::{
+    Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id,
+};
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -248,5 +251,13 @@ impl Store for DynamoStore {
 
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
+    }
+
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {
+        self.write_gap(layout, gap).await
+    }
+
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError> {
+        self.read_gaps(layout).await
     }
 }

@@ -3,6 +3,7 @@
 //! It does what the contract says with nothing in between, in either atomicity. It forgets everything with the process,
 //! so the command line does not offer it.
 
+use super::gap::{self, Gap, GapKind};
 use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Which, rows_id, sort};
 use async_trait::async_trait;
 use plimsoll_core::decode::Decoder;
@@ -34,6 +35,7 @@ struct Inner {
     chunks: BTreeMap<(u64, ChunkName), Vec<u8>>,
     rows: BTreeMap<RowKey, Kept>,
     dead: BTreeMap<(LaneKey, String), StoredDeadLetter>,
+    gaps: BTreeMap<(LaneKey, GapKind, Option<String>), Gap>,
 }
 
 #[derive(Clone, Default)]
@@ -227,6 +229,24 @@ impl Store for Memory {
         let dead = inner.dead.iter();
         let dead = dead.filter(|((k, _), _)| k.app == of_layout.app && k.generation == of_layout.generation);
         Ok(dead.map(|(_, d)| d.clone()).take(limit).collect())
+    }
+
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {
+        let at = (layout.lane(&gap.lane), gap.kind, gap.position.clone());
+        let mut inner = self.lock();
+        let kept = inner.gaps.entry(at).or_insert_with(|| gap.clone());
+        kept.accepted_ms = kept.accepted_ms.or(gap.accepted_ms);
+        Ok(kept.clone())
+    }
+
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError> {
+        let of_layout = layout.lane("");
+        let inner = self.lock();
+        let gaps = inner.gaps.iter();
+        let gaps = gaps.filter(|((k, ..), _)| k.app == of_layout.app && k.generation == of_layout.generation);
+        let mut gaps: Vec<Gap> = gaps.map(|(_, gap)| gap.clone()).collect();
+        gap::sort(&mut gaps);
+        Ok(gaps)
     }
 }
 

@@ -15,9 +15,12 @@
 
 pub mod contract;
 pub mod dynamodb;
+mod gap;
 pub mod memory;
 pub mod sqlite;
 pub mod stdout;
+
+pub use gap::{Gap, GapKind};
 
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
@@ -65,6 +68,11 @@ pub trait Store: Send + Sync {
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
     /// Dead letters, in no order, at most `limit`.
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
+    /// Writes a gap down, once per lane, kind and position. Where it is there already its acceptance is added, and nothing
+    /// else changed. Gives the entry as it stands then.
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError>;
+    /// The gaps of a layout, ordered by (found, lane, kind, position).
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError>;
 }
 
 /// Which rows and heads belong together: a policy in one generation.
@@ -198,7 +206,7 @@ pub struct StoredDeadLetter {
 pub struct Completeness {
     progress: Progress,
     policy_closes: bool,
-    lateness: plimsoll_core::time::TimeDelta,
+    lateness: TimeDelta,
 }
 
 impl Completeness {

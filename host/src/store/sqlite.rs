@@ -4,6 +4,7 @@
 //! plimsoll_meta          name -> value: identity of the file, counter of aliases
 //! plimsoll_heads         (app, generation, lane) -> n, pos, head
 //! plimsoll_dead_letters  (app, generation, lane, position) -> reason, raw bytes
+//! plimsoll_gaps          (app, generation, lane, kind, position) -> found, found_ms, accepted_ms
 //! rows_<id>              (window_start, window_end, key) -> m0, m1, …, _v
 //! late_<id>              (window_start, window_end, key, arrival_day) -> the same
 //! "impressions", "impressions_late"     views with the policy's names, for people
@@ -16,10 +17,11 @@
 //!
 //! Not here: names of tables and SQL (`schema`), reading for people (`read`).
 
+mod gaps;
 mod read;
 mod schema;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use async_trait::async_trait;
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Content, Head, LaneKey, Limits, StoredHead};
@@ -185,6 +187,16 @@ impl Store for SqliteStore {
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let layout = layout.clone();
         self.blocking(move |path| read::dead_letters(path, &layout, limit)).await
+    }
+
+    async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {
+        let (db, layout, gap) = (self.writer()?, layout.clone(), gap.clone());
+        self.blocking(move |path| gaps::note(path, &lock(&db), &layout, &gap)).await
+    }
+
+    async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError> {
+        let layout = layout.clone();
+        self.blocking(move |path| gaps::read(path, &layout)).await
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Not here: totals (any other store).
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use async_trait::async_trait;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Content, Head, LaneKey, Limits, StoredHead};
 use plimsoll_core::policy::Policy;
@@ -98,6 +98,15 @@ impl Store for StdoutStore {
     }
 
     async fn dead_letters(&self, _layout: &Layout, _limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn note_gap(&self, _layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {
+        // As with heads, nothing is remembered: the run itself says what it found.
+        Ok(gap.clone())
+    }
+
+    async fn gaps(&self, _layout: &Layout) -> Result<Vec<Gap>, StoreError> {
         Ok(Vec::new())
     }
 }

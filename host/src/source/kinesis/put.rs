@@ -4,9 +4,11 @@
 //! - A device's records enter the stream in their order: it is the partition key, a request holds at most one record of
 //!   it, and what the service did not take goes before everything that follows.
 //! - Every record is put. A reply that is lost may put one twice: only the service could tell, and it does not.
+//! - Packed together are records of devices that share a bucket, which is the partition key then: a device is in one bucket.
 //!
-//! Not here: the records themselves (`generator`).
+//! Not here: the records themselves (`generator`), the form of those that are packed (`kpl`).
 
+use super::kpl;
 use super::trouble::Trouble;
 use super::{Stream, client};
 use crate::source::generator::{Devices, Records};
@@ -14,7 +16,8 @@ use anyhow::{Result, bail};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// The service's most in one request.
@@ -23,12 +26,26 @@ const REQUEST_RECORDS: usize = 500;
 const REQUEST_BYTES: usize = 5_000_000;
 /// Records waiting, so that a request is full though it holds a device once.
 const WAITING: usize = 4 * REQUEST_RECORDS;
+/// Buckets of devices whose records are packed together.
+const BUCKETS: u128 = 64;
+/// A packed record is put at this size, whatever it was to hold: what the producer library does.
+const PACKED_BYTES: usize = 50 << 10;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// After so long in which nothing was taken, this gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same while nothing was ever taken: more likely something is set up wrong, and somebody waits to see it work.
 const PATIENCE_FIRST: Duration = Duration::from_secs(10);
+
+/// How many device records a record of the stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Packing {
+    /// One.
+    #[default]
+    Single,
+    /// So many of one bucket, as the Kinesis Producer Library packs them.
+    Aggregated(NonZeroUsize),
+}
 
 /// Puts `records` records of `devices` to a stream, named or given by its ARN; credentials and region come from the
 /// environment. `told` hears how many are put. Gives the payload bytes.
@@ -39,10 +56,11 @@ pub async fn to_kinesis(
     devices: &Devices,
     records: u64,
     stream: &str,
+    packing: Packing,
     told: &mut (dyn FnMut(u64) + Send),
 ) -> Result<u64> {
     let (client, region) = client(stream).await?;
-    put(&client, (stream, &region), devices, records, told).await
+    put(&client, (stream, &region), devices, records, packing, told).await
 }
 
 /// As [`to_kinesis`], through a client of the caller's; `region` is for messages.
@@ -54,12 +72,13 @@ pub async fn put(
     (stream, region): (&str, &str),
     devices: &Devices,
     records: u64,
+    packing: Packing,
     told: &mut (dyn FnMut(u64) + Send),
 ) -> Result<u64> {
     let stream = Stream { given: stream.to_owned(), region: region.to_owned() };
     let mut generator = Records::new(devices);
     let (mut made, mut bytes) = (0, 0);
-    let mut waiting = Waiting::default();
+    let (mut waiting, mut packer) = (Waiting::default(), Packer { packing, buckets: BTreeMap::new() });
     let (mut failures, mut taken, mut patience) = (0, Instant::now(), PATIENCE_FIRST);
     loop {
         while made < records && waiting.0.len() < WAITING {
@@ -67,16 +86,21 @@ pub async fn put(
             let device = generator.next(&mut data).device_name();
             bytes += data.len() as u64;
             made += 1;
-            waiting.0.push_back(Item { device, data });
+            waiting.0.extend(packer.take(device, data));
+        }
+        if made == records {
+            waiting.0.extend(packer.rest());
         }
         let items = waiting.take();
         if items.is_empty() {
             return Ok(bytes);
         }
         let sent = items.len();
+        // Of those made: at hand still, whether they wait or are sent.
+        let held = waiting.records() + packer.records() + count(&items);
         let (back, why) = request(client, &stream, items).await?;
         if back.len() < sent {
-            told(made - (waiting.0.len() + back.len()) as u64);
+            told(made - (waiting.records() + packer.records() + count(&back)));
             (failures, taken, patience) = (0, Instant::now(), PATIENCE);
         } else {
             failures += 1;
@@ -84,7 +108,7 @@ pub async fn put(
         if taken.elapsed() > patience {
             bail!(
                 "{} of {records} records were put, then none for {} s: {why}",
-                made - waiting.0.len() as u64 - sent as u64,
+                made - held,
                 patience.as_secs()
             );
         }
@@ -109,7 +133,7 @@ async fn request(client: &Client, stream: &Stream, items: Vec<Item>) -> Result<(
     let answer = match request.set_records(Some(entries)).send().await {
         Ok(answer) => answer,
         Err(error) => match Trouble::of(&call, &error) {
-            Trouble::Passing(why) => return Ok((items, why)),
+            Trouble::Passing(why) | Trouble::Throttled(why) => return Ok((items, why)),
             other => return Err(other.into_source().into()),
         },
     };
@@ -127,10 +151,53 @@ async fn request(client: &Client, stream: &Stream, items: Vec<Item>) -> Result<(
     Ok((back, why))
 }
 
+/// A record of the stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
+    /// Its partition key: a device, or a bucket of devices.
     device: String,
     data: Vec<u8>,
+    /// So many device records are in it.
+    records: u64,
+}
+
+fn count(items: &[Item]) -> u64 {
+    items.iter().map(|item| item.records).sum()
+}
+
+/// Device records on their way into records of the stream.
+struct Packer {
+    packing: Packing,
+    /// What is not full yet, by bucket: devices and data.
+    buckets: BTreeMap<String, Vec<(String, Vec<u8>)>>,
+}
+
+impl Packer {
+    /// Takes a record in; what is ready then.
+    fn take(&mut self, device: String, data: Vec<u8>) -> Option<Item> {
+        let Packing::Aggregated(most) = self.packing else { return Some(Item { device, data, records: 1 }) };
+        let bucket = format!("bucket-{:02}", kpl::hash_key(&device) % BUCKETS);
+        let held = self.buckets.entry(bucket.clone()).or_default();
+        held.push((device, data));
+        let bytes: usize = held.iter().map(|(device, data)| device.len() + data.len()).sum();
+        let full = held.len() >= most.get() || bytes >= PACKED_BYTES;
+        full.then(|| packed(bucket, &std::mem::take(held)))
+    }
+
+    /// What is left, full or not.
+    fn rest(&mut self) -> Vec<Item> {
+        let rest = std::mem::take(&mut self.buckets).into_iter().filter(|(_, held)| !held.is_empty());
+        rest.map(|(bucket, held)| packed(bucket, &held)).collect()
+    }
+
+    /// How many records it holds.
+    fn records(&self) -> u64 {
+        self.buckets.values().map(|held| held.len() as u64).sum()
+    }
+}
+
+fn packed(bucket: String, held: &[(String, Vec<u8>)]) -> Item {
+    Item { data: kpl::pack(&bucket, held), device: bucket, records: held.len() as u64 }
 }
 
 /// Records that are still to be put, in order.
@@ -138,6 +205,10 @@ struct Item {
 struct Waiting(VecDeque<Item>);
 
 impl Waiting {
+    fn records(&self) -> u64 {
+        self.0.iter().map(|item| item.records).sum()
+    }
+
     /// What fits one request: of each device its first record.
     fn take(&mut self) -> Vec<Item> {
         let mut devices = BTreeSet::new();
@@ -174,7 +245,7 @@ mod tests {
     fn item(device: u32, n: u32, bytes: usize) -> Item {
         let mut data = n.to_string().into_bytes();
         data.resize(data.len().max(bytes), b' ');
-        Item { device: format!("d-{device}"), data }
+        Item { device: format!("d-{device}"), data, records: 1 }
     }
 
     #[test]
@@ -211,5 +282,36 @@ mod tests {
             expected.entry(item.device).or_default().push(item.data);
         }
         assert_eq!(put, expected);
+    }
+
+    #[test]
+    fn packed_records_hold_all_in_each_devices_order() {
+        let packing = Packing::Aggregated(NonZeroUsize::new(10).unwrap());
+        let mut packer = Packer { packing, buckets: BTreeMap::new() };
+        let made = |n: u32| (format!("d-{}", n % 300), n.to_string().into_bytes());
+        let mut items: Vec<Item> = Vec::new();
+        for n in 0..2_000 {
+            let (device, data) = made(n);
+            items.extend(packer.take(device, data));
+            assert_eq!(count(&items) + packer.records(), u64::from(n) + 1);
+        }
+        assert!(items.iter().all(|item| item.records == 10), "only the rest is not full");
+        items.extend(packer.rest());
+        assert!(packer.rest().is_empty());
+        let mut out: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for item in items {
+            let hash = kpl::hash_key(&item.device);
+            let kpl::Unpacked::Records(records) = kpl::unpack(&item.data, &(hash..=hash)) else { panic!("packed") };
+            assert_eq!(records.len() as u64, item.records);
+            for record in records {
+                let n: u32 = std::str::from_utf8(&record).unwrap().parse().unwrap();
+                out.entry(n % 300).or_default().push(n);
+            }
+        }
+        assert!(out.values().all(|numbers| numbers.is_sorted()));
+        assert_eq!(out.values().map(Vec::len).sum::<usize>(), 2_000);
+        // A bucket that is large before it has so many.
+        let mut packer = Packer { packing: Packing::Aggregated(NonZeroUsize::MAX), buckets: BTreeMap::new() };
+        assert!(packer.take("d".into(), vec![b'x'; PACKED_BYTES]).is_some());
     }
 }

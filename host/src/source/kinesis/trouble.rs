@@ -1,7 +1,8 @@
 //! What the service's errors mean: who can mend them, and how.
 //!
 //! Invariants
-//! - What a repetition may mend is `Passing`: throttling, errors of the service, a connection that broke or took too long.
+//! - What a repetition may mend is `Passing`: errors of the service, a connection that broke or took too long; and `Throttled`,
+//!   which asks for fewer requests as well.
 //! - What only a person can mend is `Refused`, and the message says what that person does.
 //! - An error that is not known here is `Refused`, with the service's own words: repeating it would hide it.
 //!
@@ -34,6 +35,8 @@ impl fmt::Display for Call<'_> {
 pub(super) enum Trouble {
     /// May pass.
     Passing(String),
+    /// Asked too often, or for too much: others read the stream, too. It passes by asking less.
+    Throttled(String),
     /// A person must act.
     Refused(String),
     /// There is no such stream, or no such shard in it.
@@ -94,8 +97,8 @@ impl Trouble {
             | "LimitExceededException"
             | "KMSThrottlingException"
             | "ThrottlingException"
-            | "Throttling"
-            | "RequestTimeout"
+            | "Throttling" => Self::Throttled(format!("{call}: {said}")),
+            "RequestTimeout"
             | "RequestTimeoutException"
             | "ResourceInUseException"
             | "ExpiredNextTokenException" => Self::Passing(format!("{call}: {said}")),
@@ -121,7 +124,7 @@ impl Trouble {
     /// As a source's error, where no special care was taken of it before.
     pub(super) fn into_source(self) -> SourceError {
         match self {
-            Self::Passing(text) | Self::Expired(text) => SourceError::Passing(text),
+            Self::Passing(text) | Self::Throttled(text) | Self::Expired(text) => SourceError::Passing(text),
             Self::Refused(text) | Self::Missing(text) | Self::Argument(text) => SourceError::Refused(text),
         }
     }
@@ -145,7 +148,7 @@ mod tests {
             ("", None),
         ] {
             let trouble = Trouble::by_code(&CALL, code, "slow down", status);
-            assert!(matches!(trouble, Trouble::Passing(_)), "{code} {status:?}: {trouble:?}");
+            assert!(matches!(trouble.into_source(), SourceError::Passing(_)), "{code} {status:?}");
         }
     }
 

@@ -9,6 +9,7 @@
 //! lanes   _pk head#<app>/<generation>/<lane>   _sk head       n, alias, pos, done, head, pend { n, digest, bytes }
 //!         _pk lanes#<app>/<generation>         _sk <lane>     which heads there are
 //!         _pk chunks#<alias>                   _sk <n>#<digest>   bytes
+//!         _pk gaps#<app>/<generation>          _sk <kind>#<lane>#<position>   found, found_ms, accepted_ms
 //! ```
 //! Invariants
 //! - Every attribute of ours that could meet a measure begins with `_`; a measure begins with a letter, and is not named
@@ -18,7 +19,7 @@
 //!
 //! Not here: requests (`head`, `apply`, `read`), expressions (`row`).
 
-use crate::store::hex;
+use crate::store::{Gap, hex};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use plimsoll_core::lane::{ChunkName, LaneKey};
@@ -123,6 +124,17 @@ pub(super) fn lane_key(lane: &LaneKey) -> Item {
 /// Partition with the names of all lanes of a lane's app and generation.
 pub(super) fn lanes_pk(lane: &LaneKey) -> String {
     format!("lanes#{}/{}", lane.app, lane.generation)
+}
+
+/// Partition with the gaps of a lane's app and generation.
+pub(super) fn gaps_pk(lane: &LaneKey) -> String {
+    format!("gaps#{}/{}", lane.app, lane.generation)
+}
+
+/// Key of a gap.
+pub(super) fn gap_key(lane: &LaneKey, gap: &Gap) -> Item {
+    let position = gap.position.as_deref().unwrap_or_default();
+    key(gaps_pk(lane), bounded(&format!("{}#{}#{position}", gap.kind.name(), gap.lane), SK_BYTES_MAX))
 }
 
 /// Partition with a lane's chunks.

@@ -83,7 +83,7 @@ impl DynamoStore {
     }
 
     /// Items of one partition, of windows that start where `rows` wants them, at most `limit`.
-    async fn query(
+    pub(super) async fn query(
         &self,
         table: &str,
         pk: String,
@@ -149,7 +149,7 @@ impl DynamoStore {
         }
     }
 
-    fn broken(&self, table: &str, item: &Item) -> StoreError {
+    pub(super) fn broken(&self, table: &str, item: &Item) -> StoreError {
         StoreError::Refused(damaged(table, &self.region, item))
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Err(StoreError::Refused(format!("{}: a SQLite file without Plimsoll's tables; name the right one", path.display())))
 }
 
-fn has(db: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub(super) fn has(db: &Connection, table: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     Ok(db.query_row(sql, params![table], |_| Ok(())).optional()?.is_some())
 }

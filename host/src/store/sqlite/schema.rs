@@ -142,7 +142,11 @@ pub(super) fn make(db: &mut Connection, layout: &Layout, names: &Names) -> rusql
          CREATE TABLE IF NOT EXISTS plimsoll_dead_letters (
              app TEXT NOT NULL, generation TEXT NOT NULL, lane TEXT NOT NULL, position TEXT NOT NULL,
              reason TEXT NOT NULL, detail TEXT NOT NULL, arrival_ms INTEGER, length INTEGER NOT NULL, raw BLOB NOT NULL,
-             PRIMARY KEY (app, generation, lane, position));",
+             PRIMARY KEY (app, generation, lane, position));
+         CREATE TABLE IF NOT EXISTS plimsoll_gaps (
+             app TEXT NOT NULL, generation TEXT NOT NULL, lane TEXT NOT NULL, kind TEXT NOT NULL, position TEXT NOT NULL,
+             found TEXT NOT NULL, found_ms INTEGER NOT NULL, accepted_ms INTEGER,
+             PRIMARY KEY (app, generation, lane, kind, position));",
     )?;
     let fresh = hex(&rand::random::<[u8; 8]>());
     t.execute("INSERT INTO plimsoll_meta VALUES ('table', ?1), ('aliases', 0) ON CONFLICT DO NOTHING", params![fresh])?;

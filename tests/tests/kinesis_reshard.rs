@@ -1,0 +1,190 @@
+//! Shards that split and merge while records are put and the host runs and is killed: each record counts once, and a child
+//! judges lateness by what its parents had learnt. The judge knows the shards' parents, and nothing of the engine.
+//!
+//! Not here: gaps (`kinesis_gaps`), the fates of parents in every order (the driver's own tests).
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StreamStatus};
+use plimsoll_tests::aws::{self, Retries};
+use plimsoll_tests::oracle::{Oracle, Outcome, Query};
+use plimsoll_tests::process::{Host, Killed};
+use plimsoll_tests::records::{self, Arrivals};
+use plimsoll_tests::server::{Dynamo, Kinesis};
+use plimsoll_tests::{rows, seed};
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const RECORDS: usize = 40_000;
+const LIMIT: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_millis(20);
+const HOUR_MS: i64 = 3_600_000;
+
+/// Hours rather than minutes, as a stand-in writes some hundred rows a second.
+fn policy() -> String {
+    records::policy(Arrivals::Outside).replacen("fixed = \"1m\"", "fixed = \"1h\"", 1)
+}
+
+fn query() -> Query {
+    Query { window_ms: HOUR_MS, ..records::query(Arrivals::Outside) }
+}
+
+async fn active(client: &Client, stream: &str) {
+    loop {
+        let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
+        if *summary.stream_description_summary().expect("a summary").stream_status() == StreamStatus::Active {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn put(client: &Client, stream: &str, lines: &[&[u8]]) {
+    for lines in lines.chunks(500) {
+        let entries = lines.iter().enumerate().map(|(at, line)| {
+            let entry = PutRecordsRequestEntry::builder().data(Blob::new(*line));
+            entry.partition_key(format!("device-{}", at % 997)).build().expect("data and key are there")
+        });
+        let answer = client.put_records().stream_name(stream).set_records(Some(entries.collect())).send().await;
+        assert_eq!(answer.expect("records are put").failed_record_count(), Some(0));
+    }
+}
+
+async fn split(client: &Client, stream: &str, shard: u32, at: u128) {
+    let request = client.split_shard().stream_name(stream).shard_to_split(format!("shardId-{shard:012}"));
+    request.new_starting_hash_key(at.to_string()).send().await.expect("a shard is split");
+    active(client, stream).await;
+}
+
+async fn merge(client: &Client, stream: &str, shards: [u32; 2]) {
+    let [one, other] = shards.map(|shard| format!("shardId-{shard:012}"));
+    let request = client.merge_shards().stream_name(stream).shard_to_merge(one).adjacent_shard_to_merge(other);
+    request.send().await.expect("two shards are merged");
+    active(client, stream).await;
+}
+
+/// What the judge makes of the stream as it is: each shard after its parents, with the stream's own arrival times.
+async fn judge(client: &Client, stream: &str, query: &Query) -> Outcome {
+    let shards = client.list_shards().stream_name(stream).send().await.expect("shards");
+    let mut ended: BTreeMap<String, Oracle> = BTreeMap::new();
+    let mut children = 0;
+    // A shard's number is greater than its parents'.
+    for shard in shards.shards() {
+        let mut parents: Vec<&str> =
+            [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten().collect();
+        parents.sort_unstable();
+        let known: Vec<&Oracle> = parents.iter().map(|parent| &ended[*parent]).collect();
+        let mut oracle = if known.is_empty() { Oracle::new(query.clone()) } else { Oracle::after(&known) };
+        children += usize::from(!known.is_empty());
+        let iterator = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
+        let iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
+        let mut iterator = iterator.expect("an iterator").shard_iterator;
+        while let Some(token) = iterator.take() {
+            let page = client.get_records().shard_iterator(token).send().await.expect("a page");
+            for record in page.records() {
+                let arrival = record.approximate_arrival_timestamp().expect("it has one");
+                oracle.see(record.data().as_ref(), Some(arrival.to_millis().expect("a time")));
+            }
+            if page.records().is_empty() {
+                break;
+            }
+            iterator = page.next_shard_iterator;
+        }
+        ended.insert(shard.shard_id().to_owned(), oracle);
+    }
+    assert_eq!(children, 5, "of two splits and a merge");
+    Outcome::merged(ended.into_values().map(|oracle| oracle.outcome().clone()), query)
+}
+
+/// A folder with the policy, and where the services are.
+struct Setting<'a> {
+    dir: &'a Path,
+    kinesis: &'a str,
+    dynamodb: &'a str,
+    stream: &'a str,
+    /// `--sqlite FILE` or `--dynamodb PREFIX`.
+    store: String,
+}
+
+impl Setting<'_> {
+    fn host(&self, line: &str) -> Host {
+        Host::new(line.split_whitespace()).current_dir(self.dir).aws(self.kinesis, self.dynamodb)
+    }
+
+    fn run(&self, how: &str) -> Host {
+        let (stream, store) = (self.stream, &self.store);
+        self.host(&format!(
+            "run {how} --accept-poison --policy policy.toml --kinesis {stream} {store} --flush-interval 300ms"
+        ))
+    }
+
+    fn rows(&self, which: &str) -> Vec<u8> {
+        let line = format!("rows --policy policy.toml {} {which}", self.store);
+        self.host(&line).run(LIMIT).expect("it ends").expect(0).unwrap_or_else(|error| panic!("{error:#}")).stdout
+    }
+
+    fn judged(&self, expected: &Outcome) {
+        self.run("--once").run(LIMIT).expect("it ends").expect(0).unwrap_or_else(|error| panic!("{error:#}"));
+        rows::compare(&query(), &self.rows(""), &self.rows("--late"), expected)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", self.store));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_and_merges_under_killed_hosts_change_nothing() {
+    let seed = seed::seed("kinesis_reshard");
+    let mut random = seed::generator(seed);
+    let (kinesis, dynamodb) = (Kinesis::start().expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
+    let stream = format!("plimsoll-{:016x}", random.random::<u64>());
+    let client = aws::kinesis(kinesis.url(), Retries::Sdk).await;
+    client.create_stream().stream_name(&stream).shard_count(2).send().await.expect("a stream is made");
+    active(&client, &stream).await;
+    let ndjson = records::troubled(seed, RECORDS);
+    let lines: Vec<&[u8]> = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let parts: Vec<&[&[u8]]> = lines.chunks(RECORDS / 5).collect();
+
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("policy.toml"), policy()).expect("a file");
+    let embedded = Setting {
+        dir: dir.path(),
+        kinesis: kinesis.url(),
+        dynamodb: dynamodb.url(),
+        stream: &stream,
+        store: "--sqlite counts.db".into(),
+    };
+    let mut killed = 0;
+    for (at, part) in parts.iter().enumerate() {
+        // 0 and 1 from the start; 0 -> 2, 3; 1 + 3 -> 4; 2 -> 5, 6.
+        match at {
+            1 => split(&client, &stream, 0, 1 << 126).await,
+            2 => merge(&client, &stream, [3, 1]).await,
+            3 => split(&client, &stream, 2, 1 << 125).await,
+            _ => {}
+        }
+        let running = embedded.run("").spawn().expect("the host starts");
+        put(&client, &stream, part).await;
+        let moments = Duration::from_millis(100)..Duration::from_millis(1_200);
+        match running.kill_at_random(&mut random, moments).expect("the host is watched") {
+            Killed::After(_) => killed += 1,
+            Killed::TooLate(finished) => panic!("a host that goes on has ended: {finished:?}"),
+        }
+    }
+    assert!(killed >= 5, "{killed} kills");
+    let expected = judge(&client, &stream, &query()).await;
+    embedded.judged(&expected);
+
+    // The same stream again, all at once, two hosts together, in a store without transactions.
+    let items = Setting { store: format!("--dynamodb {stream}"), ..embedded };
+    let tables = items.host(&format!("tables create --dynamodb {stream}")).run(LIMIT).expect("it ends");
+    tables.expect(0).unwrap_or_else(|error| panic!("{error:#}"));
+    for _ in 0..4 {
+        let both: Vec<_> = (0..2).map(|_| items.run("--once").spawn().expect("the host starts")).collect();
+        for running in both {
+            let moments = Duration::from_millis(200)..Duration::from_millis(2_000);
+            running.kill_at_random(&mut random, moments).expect("the host is watched");
+        }
+    }
+    items.judged(&expected);
+}
