@@ -3,6 +3,7 @@
 //! The judge is a sum: each record adds a power of its own place, so that a record lost, doubled or swapped shows.
 
 mod idle;
+mod redrive;
 
 use super::*;
 use crate::live::About;

@@ -27,7 +27,7 @@ mod tables;
 pub use deadline::DEADLINE_S;
 pub use row::ROW_KEPT_S;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Fences, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -37,6 +37,7 @@ use aws_sdk_dynamodb::Client;
 use failure::Asked;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits};
 use plimsoll_core::time::TimeDelta;
+use plimsoll_core::window::Window;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -186,6 +187,10 @@ impl Store for DynamoStore {
 
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
+    }
+
+    async fn fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Option<Fences>, StoreError> {
+        self.read_fences(layout, window, key).await.map(Some)
     }
 }
 

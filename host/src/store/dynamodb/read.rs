@@ -10,7 +10,7 @@
 use super::head::{damaged, stored};
 use super::item::{self, DAY, END, Item, PK, SK, START, VERSION, get_n, get_s, get_u64, n, s};
 use super::{DynamoStore, IN_FLIGHT};
-use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which, sort};
+use crate::store::{Fences, Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which, sort};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use plimsoll_core::account::Reason;
@@ -79,6 +79,17 @@ impl DynamoStore {
             }
         }
         Ok(letters)
+    }
+
+    pub(super) async fn read_fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Fences, StoreError> {
+        let table = &self.names.rows;
+        let Some(pk) = item::row_pk(&layout.rows_id(), key) else { return Ok(Fences::new()) };
+        let key = item::key(pk, item::row_sk(Table::Main, window));
+        let get = self.reader.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
+        let got = get.send().await.map_err(|e| self.asked("GetItem", table).failure(&e))?;
+        let item = got.item.unwrap_or_default();
+        let fences = item.keys().filter_map(|name| Some((item::fence_alias(name)?, get_u64(&item, name)?)));
+        Ok(fences.collect())
     }
 
     /// Items of one partition, of windows that start where `rows` wants them, at most `limit`.
@@ -177,8 +188,14 @@ fn letter(item: &Item) -> Option<StoredDeadLetter> {
         None => None,
         Some(_) => Some(ArrivalTime::from_millis(i64::try_from(get_n(item, "arrival")?).ok()?)),
     };
+    // Items of before do not say which batch wrote them.
+    let batch = match item.get("batch") {
+        None => 0,
+        Some(_) => get_u64(item, "batch")?,
+    };
     Some(StoredDeadLetter {
         lane: get_s(item, "lane")?.to_owned(),
+        n: batch,
         position: get_s(item, "position")?.to_owned(),
         reason: Reason::from_code(u16::try_from(get_n(item, "code")?).ok()?)?,
         detail: get_s(item, "detail")?.to_owned(),
