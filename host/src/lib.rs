@@ -14,6 +14,7 @@ pub mod driver;
 pub mod http;
 pub mod live;
 pub mod preview;
+pub mod redrive;
 pub mod runtime;
 pub mod scenario;
 pub mod source;

@@ -12,6 +12,8 @@
 //! - `length` is that of the whole record in bytes; of a longer one than `limits.dead_letter_bytes` only the beginning is
 //!   kept.
 
+use crate::store::StoredDeadLetter;
+use plimsoll_core::time::ArrivalTime;
 use serde::Serialize;
 
 /// The line's fields, in their order.
@@ -55,6 +57,12 @@ impl<'a> DeadLine<'a> {
             Err(_) => Raw::Bytes(aws_smithy_types::base64::encode(raw)),
         };
         Self { lane: None, position, reason, detail, arrival, length, raw }
+    }
+
+    /// A letter of a store.
+    pub fn of(letter: &'a StoredDeadLetter) -> Self {
+        let what = (letter.position.as_str(), letter.reason.name(), letter.detail.as_str());
+        Self::new(what, letter.arrival.map(ArrivalTime::as_millis), letter.length, &letter.raw).in_lane(&letter.lane)
     }
 
     /// The same with its lane.

@@ -11,16 +11,26 @@
 mod bench;
 mod check;
 mod common;
+mod compare;
 mod costs;
 mod dead;
+mod dead_letters;
 mod demo;
+mod explain;
+mod lanes;
+mod late;
 mod preview;
 mod produce;
 mod progress;
+mod reasons;
+mod redrive;
+mod replay;
 mod rows;
 mod run;
 mod scenario;
 mod serve;
+mod standing;
+mod stored;
 mod tables;
 
 use crate::telemetry::{LogFormat, log_to_stderr};
@@ -52,6 +62,8 @@ pub enum Exit {
     Module = 6,
     /// A lane was paused or halted: nothing was lost, somebody must act.
     Halted = 7,
+    /// Two generations were compared and differ by more than was allowed.
+    Different = 9,
 }
 
 impl Exit {
@@ -77,7 +89,8 @@ pub type Outcome = Result<(), Failure>;
   plimsoll run --policy impressions.toml --kinesis impressions --dynamodb prod-impressions
   plimsoll rows --policy impressions.toml --sqlite counts.db
 
-Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted."
+Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted,
+9 compared and different."
 )]
 struct Cli {
     /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
@@ -101,6 +114,20 @@ enum Command {
     Produce(produce::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
+    /// Shows the lanes of a policy, and which one holds the watermark.
+    Lanes(lanes::Args),
+    /// Shows late records, or what dropping them would cost.
+    Late(late::Args),
+    /// Shows records that were set aside, with their reason.
+    DeadLetters(dead_letters::Args),
+    /// Explains why a window is open or final, and why a number is what it is.
+    Explain(explain::Args),
+    /// Drives records that were set aside through the engine again.
+    Redrive(redrive::Args),
+    /// Counts a source once more under another policy, beside the old rows, and compares.
+    Replay(replay::Args),
+    /// Compares the final rows of two generations.
+    Compare(compare::Args),
     /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
@@ -118,6 +145,13 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Produce(args) => args.json,
             Self::Rows(args) => args.json,
+            Self::Lanes(args) => args.at.json,
+            Self::Late(args) => args.at.json,
+            Self::DeadLetters(args) => args.at.json,
+            Self::Explain(args) => args.at.json,
+            Self::Redrive(args) => args.at.json,
+            Self::Replay(args) => args.json,
+            Self::Compare(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
             Self::Demo(_) | Self::Bench(_) => false,
@@ -149,6 +183,13 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::check(&args),
             Command::Produce(args) => produce::produce(args).await,
             Command::Rows(args) => rows::rows(args).await,
+            Command::Lanes(args) => lanes::lanes(args).await,
+            Command::Late(args) => late::late(args).await,
+            Command::DeadLetters(args) => dead_letters::dead_letters(args).await,
+            Command::Explain(args) => explain::explain(args).await,
+            Command::Redrive(args) => redrive::redrive(args).await,
+            Command::Replay(args) => replay::replay(args).await,
+            Command::Compare(args) => compare::compare(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
             Command::Bench(args) => bench::bench(args).await,

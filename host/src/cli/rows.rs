@@ -1,15 +1,15 @@
 //! `plimsoll rows`: rows of a store as they stand, each with provisional or final.
 
 use super::dead::DeadLine;
+use super::stored::{canonical_key, print};
 use super::{Exit, Outcome, common};
 use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Completeness, Layout, RowQuery, Store, StoreError, Which};
-use anyhow::anyhow;
 use plimsoll_core::rows::{write_late_row, write_row};
 use plimsoll_core::time::EventTime;
 use plimsoll_core::wire::effects::Table;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Reads rows from a store, each with provisional or final.
@@ -71,14 +71,11 @@ pub async fn rows(args: Args) -> Outcome {
     let mut text = Vec::new();
     if args.dead_letters {
         for d in store.dead_letters(&layout, args.limit.unwrap_or(usize::MAX)).await.map_err(refused)? {
-            let arrival = d.arrival.map(|a| a.as_millis());
-            let what = (d.position.as_str(), d.reason.name(), d.detail.as_str());
-            let line = DeadLine::new(what, arrival, d.length, &d.raw).in_lane(&d.lane).to_json();
-            writeln!(text, "{line}").expect("a vector takes all");
+            writeln!(text, "{}", DeadLine::of(&d).to_json()).expect("a vector takes all");
         }
         return print(&text);
     }
-    let key = args.key.as_deref().map(canonical_key).transpose()?;
+    let key = args.key.as_deref().map(|text| canonical_key(&policy, text)).transpose()?;
     let table = if args.late { Which::Late } else { Which::Main };
     let query = RowQuery { table, key, from: args.from, to: args.to, limit: args.limit };
     let heads = store.heads(&layout).await.map_err(refused)?;
@@ -90,27 +87,4 @@ pub async fn rows(args: Args) -> Outcome {
         }
     }
     print(&text)
-}
-
-/// A key as people write it, in its canonical text.
-fn canonical_key(text: &str) -> Result<Vec<u8>, super::Failure> {
-    let refuse = |found: &str| {
-        Exit::Run.because(anyhow!(
-            "--key: found {found}, expected a JSON array of the key's values, like '[\"p-017\",\"c-0342\"]'"
-        ))
-    };
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value @ serde_json::Value::Array(_)) => Ok(value.to_string().into_bytes()),
-        Ok(other) => Err(refuse(&other.to_string())),
-        Err(e) => Err(refuse(&format!("`{text}` ({e})"))),
-    }
-}
-
-fn print(text: &[u8]) -> Outcome {
-    match io::stdout().write_all(text) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Exit::Run.because(anyhow!("cannot write to stdout: {e}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -263,7 +263,8 @@ fn idle_timeout(text: &str) -> Result<IdleTimeout, String> {
     duration(text).map(|d| IdleTimeout(Some(d))).map_err(|e| format!("{e}, or `none`"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration as people write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let d = plimsoll_core::policy::duration::parse(text).map_err(|e| e.to_string())?;
     u64::try_from(d.as_millis())
         .map(Duration::from_millis)

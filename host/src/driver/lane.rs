@@ -373,8 +373,14 @@ impl Driver {
 
     /// The protocol has nothing to write: waits for the batch that joins onto its tip.
     async fn compute(&mut self, base: Base) -> Result<(), RunError> {
-        if let Some(state) = base.state {
-            self.check_pin()?;
+        if let Some(mut state) = base.state {
+            let at = base.tip.pos.clone().map(Position);
+            // What is still to be given out was computed under the policy of before.
+            if state.rest.is_none() && self.context.source.begins_anew(at.as_ref()) {
+                state.snapshot = None;
+            } else {
+                self.check_pin()?;
+            }
             // Whatever was computed ahead joined onto something else.
             self.ready.clear();
             self.told.clear();

@@ -4,6 +4,7 @@
 
 mod idle;
 mod lineage;
+mod redrive;
 mod writing;
 
 use super::*;

@@ -18,6 +18,7 @@ pub mod kinesis;
 mod lines;
 pub mod produce;
 pub mod stdin;
+pub mod until;
 
 pub use lines::{LINE_BYTES_MAX, OVERSIZE_PREFIX};
 
@@ -63,6 +64,12 @@ pub trait Source: Send + Sync {
     fn resumable(&self) -> bool;
     /// Whether the lanes of the first look are all there will ever be.
     fn finite(&self) -> bool;
+    /// Whether the engine begins anew at this position of a lane, rather than from the state that the lane has come to: what
+    /// comes belongs to nothing before it, so that it may be counted under another policy, too. Where this is so a position
+    /// has to be enough to go on, as always. Only a redrive has such places.
+    fn begins_anew(&self, _at: Option<&Position>) -> bool {
+        false
+    }
     /// The lanes that are there now. Asked again from time to time; lanes may come.
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError>;
     /// A reader of one lane from just after `from`, or from the source's configured start.

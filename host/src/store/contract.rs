@@ -13,6 +13,7 @@ use plimsoll_core::account::Reason;
 use plimsoll_core::lane::{Answer, Applied, Atomicity, Chunk, ChunkName, Command, End, Step, StoredHead, StoredPend};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{DeadLetter, Group, Row, Table};
 use sha2::{Digest as _, Sha256};
 use std::future::Future;
@@ -25,6 +26,7 @@ pub type Hosts = [Arc<dyn Store>; 2];
 pub async fn check<F: Future<Output = Hosts>>(fresh: impl Fn() -> F) {
     rows_add_up_exactly(fresh().await).await;
     late_rows_stand_apart_by_day(fresh().await).await;
+    rows_tell_which_lanes_wrote_them(fresh().await).await;
     queries_choose_and_order_rows(fresh().await).await;
     dead_letters_are_kept_once(fresh().await).await;
     strange_keys_come_back(fresh().await).await;
@@ -104,6 +106,28 @@ async fn rows_add_up_exactly([store, other]: Hosts) {
     assert_eq!(seen, [("a", 3, 8, progress(3)), ("b", 3, 4, progress(3))]);
 }
 
+async fn rows_tell_which_lanes_wrote_them([store, other]: Hosts) {
+    let mut a = Host::new(&store, &layout(), "a").await;
+    let mut b = Host::new(&other, &layout(), "b").await;
+    a.commit(main_rows(vec![ones("x", 2, 5), ones("y", 1, 1)]), vec![]).await;
+    a.commit(main_rows(vec![ones("x", 2, 5)]), vec![]).await;
+    b.commit(main_rows(vec![ones("x", 1, 5)]), vec![]).await;
+    let window = Window::of_millis(0, 10);
+    let heads = store.heads(&layout()).await.expect("heads can be read");
+    let mut told = Vec::new();
+    for key in [&b"[\"x\"]"[..], b"[\"y\"]", b"[\"z\"]"] {
+        let fences = store.fences(&layout(), &window, key).await.expect("fences can be read");
+        let lane = |alias| heads.iter().find(|h| h.alias == alias).map_or("?", |h| h.key.lane.as_str());
+        told.push(fences.map(|f| f.into_iter().map(|(alias, n)| (lane(alias), n)).collect::<Vec<_>>()));
+    }
+    match store.atomicity() {
+        Atomicity::Transaction => assert_eq!(told, [None, None, None]),
+        Atomicity::Items => {
+            assert_eq!(told, [Some(vec![("a", 2), ("b", 1)]), Some(vec![("a", 1)]), Some(vec![])]);
+        }
+    }
+}
+
 async fn late_rows_stand_apart_by_day([store, _]: Hosts) {
     let mut a = Host::new(&store, &layout(), "a").await;
     let days = [Some(-1), Some(20_000), None];
@@ -163,10 +187,14 @@ async fn dead_letters_are_kept_once([store, _]: Hosts) {
     let mut dead = store.dead_letters(&a.layout, 10).await.expect("dead letters can be read");
     dead.sort_by(|a, b| a.position.cmp(&b.position));
     let seen: Vec<_> =
-        dead.iter().map(|d| (d.position.as_str(), d.reason, d.arrival.map(ArrivalTime::as_millis))).collect();
+        dead.iter().map(|d| (d.position.as_str(), d.n, d.reason, d.arrival.map(ArrivalTime::as_millis))).collect();
     assert_eq!(
         seen,
-        [("a/1/1", Reason::BadTime, Some(-5)), ("a/1/7", Reason::ModuleTrap, None), ("a/2/8", Reason::Malformed, None)]
+        [
+            ("a/1/1", 1, Reason::BadTime, Some(-5)),
+            ("a/1/7", 1, Reason::ModuleTrap, None),
+            ("a/2/8", 2, Reason::Malformed, None)
+        ]
     );
     assert!(dead.iter().all(|d| d.raw == [0, 0xff, b'"', b'\n'] && d.length == 99 && d.lane == "a"));
     assert!(dead[0].detail.contains("`ts`"), "the detail names the field: {}", dead[0].detail);

@@ -35,7 +35,7 @@ pub use part::LANES_PER_ITEM;
 pub use row::ROW_KEPT_S;
 
 use super::{
-    Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id,
+    Fences, Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id,
 };
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
@@ -48,6 +48,7 @@ use meter::Meter;
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits};
 use plimsoll_core::time::TimeDelta;
+use plimsoll_core::window::Window;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -213,7 +214,7 @@ impl Store for DynamoStore {
             for (letter, position) in batch.effects.dead.iter().zip(&batch.places) {
                 let detail = decoder.explain(letter.reason, letter.field, letter.at);
                 // Whichever alias the lane has: the longest.
-                let item = apply::dead_letter(key, u64::MAX, letter, position, detail);
+                let item = apply::dead_letter(key, (u64::MAX, u64::MAX), letter, position, detail);
                 weight::admit_letter(position, &item)?;
             }
         }
@@ -251,6 +252,10 @@ impl Store for DynamoStore {
 
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
+    }
+
+    async fn fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Option<Fences>, StoreError> {
+        self.read_fences(layout, window, key).await.map(Some)
     }
 
     async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {

@@ -4,7 +4,7 @@
 //! so the command line does not offer it.
 
 use super::gap::{self, Gap, GapKind};
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Which, rows_id, sort};
+use super::{Fences, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Which, rows_id, sort};
 use async_trait::async_trait;
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{
@@ -137,6 +137,7 @@ impl Inner {
                 let at = (key.clone(), position.to_owned());
                 self.dead.entry(at).or_insert_with(|| StoredDeadLetter {
                     lane: key.lane.clone(),
+                    n: content.n,
                     position: position.to_owned(),
                     reason: letter.reason,
                     detail: Decoder::new(&policy).explain(letter.reason, letter.field, letter.at),
@@ -229,6 +230,15 @@ impl Store for Memory {
         let dead = inner.dead.iter();
         let dead = dead.filter(|((k, _), _)| k.app == of_layout.app && k.generation == of_layout.generation);
         Ok(dead.map(|(_, d)| d.clone()).take(limit).collect())
+    }
+
+    async fn fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Option<Fences>, StoreError> {
+        if self.atomicity == Atomicity::Transaction {
+            return Ok(None);
+        }
+        let (start, end) = (window.start.as_millis(), window.end.as_millis());
+        let at = (layout.rows_id(), Table::Main, start, end, key.to_vec());
+        Ok(Some(self.lock().rows.get(&at).map(|kept| kept.fences.clone()).unwrap_or_default()))
     }
 
     async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {

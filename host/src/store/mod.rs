@@ -32,6 +32,7 @@ use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Progress, Row, Table};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where rows and heads are kept.
@@ -66,13 +67,18 @@ pub trait Store: Send + Sync {
     async fn heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError>;
     /// Rows, ordered by (window end, window start, arrival day, key).
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
-    /// Dead letters, in no order, at most `limit`.
+    /// Dead letters, in no order, at most `limit`. Once a lane's head says `n`, all letters of its batches up to n are there.
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
     /// Writes a gap down, once per lane, kind and position. Where it is there already its acceptance is added, and nothing
     /// else changed. Gives the entry as it stands then.
     async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError>;
     /// The gaps of a layout, ordered by (found, lane, kind, position).
     async fn gaps(&self, layout: &Layout) -> Result<Vec<Gap>, StoreError>;
+    /// Which lanes have written to a main row, by alias, each with the last of its batches that did; nothing where the store
+    /// keeps no such marks, since rows and heads change in one transaction.
+    async fn fences(&self, _layout: &Layout, _window: &Window, _key: &[u8]) -> Result<Option<Fences>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// Which rows and heads belong together: a policy in one generation.
@@ -182,11 +188,16 @@ pub fn sort(rows: &mut [StoredRow]) {
     rows.sort_by(|a, b| (a.window, a.table, &a.row.key).cmp(&(b.window, b.table, &b.row.key)));
 }
 
+/// The last batch that touched a row, by alias of the lane.
+pub type Fences = BTreeMap<u64, u64>;
+
 /// A record that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDeadLetter {
     /// Its lane.
     pub lane: String,
+    /// The batch of the lane that set it aside; 0 where an earlier version wrote it, which did not say.
+    pub n: u64,
     /// Its position.
     pub position: String,
     /// Why.
@@ -211,10 +222,12 @@ pub struct Completeness {
 
 impl Completeness {
     /// From the heads that are stored. A lane of which nothing was committed holds everything back; lanes that have
-    /// ended or are idle hold nothing, and where all have or are, the furthest counts.
+    /// ended or are idle hold nothing, and where all have or are, the furthest counts. A redrive's lane says nothing of the
+    /// time: its records are old ones.
     pub fn of(policy: &Policy, heads: &[Head]) -> Self {
-        let active = || heads.iter().filter(|h| !h.done && !h.idle);
-        let furthest = heads.iter().map(|h| h.progress).max_by_key(|p| p.watermark);
+        let heads = || heads.iter().filter(|h| h.key.lane != crate::redrive::LANE);
+        let active = || heads().filter(|h| !h.done && !h.idle);
+        let furthest = heads().map(|h| h.progress).max_by_key(|p| p.watermark);
         let late = policy.spec().late;
         Self {
             progress: match active().next() {

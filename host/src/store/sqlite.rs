@@ -3,7 +3,7 @@
 //! ```text
 //! plimsoll_meta          name -> value: identity of the file, counter of aliases
 //! plimsoll_heads         (app, generation, lane) -> n, pos, head
-//! plimsoll_dead_letters  (app, generation, lane, position) -> reason, raw bytes
+//! plimsoll_dead_letters  (app, generation, lane, position) -> reason, raw bytes, n
 //! plimsoll_gaps          (app, generation, lane, kind, position) -> found, found_ms, accepted_ms
 //! rows_<id>              (window_start, window_end, key) -> m0, m1, …, _v
 //! late_<id>              (window_start, window_end, key, arrival_day) -> the same
@@ -279,8 +279,8 @@ fn transact(
         // A position that is there already was set aside by the same record.
         let mut sql = t.prepare_cached(
             "INSERT INTO plimsoll_dead_letters \
-             (app, generation, lane, position, reason, detail, arrival_ms, length, raw) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+             (app, generation, lane, position, reason, detail, arrival_ms, length, raw, n) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
         )?;
         for (d, position) in content.effects.dead.iter().zip(&content.places) {
             sql.execute(params![
@@ -292,7 +292,8 @@ fn transact(
                 decoder.explain(d.reason, d.field, d.at),
                 d.arrival.map(ArrivalTime::as_millis),
                 i64::try_from(d.full_len).unwrap_or(i64::MAX),
-                d.raw
+                d.raw,
+                content.n as i64
             ])?;
         }
     }

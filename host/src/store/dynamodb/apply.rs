@@ -247,19 +247,26 @@ fn sent<'a>(layout: &Layout, key: &LaneKey, alias: u64, content: &'a Content, ef
         Effect::Dead { letter, position } => {
             let decoder = decoder.get_or_insert_with(|| Decoder::new(&layout.policy));
             let detail = decoder.explain(letter.reason, letter.field, letter.at);
-            Sent::Dead(Box::new(dead_letter(key, alias, letter, position, detail)))
+            Sent::Dead(Box::new(dead_letter(key, (alias, content.n), letter, position, detail)))
         }
     });
     effects.collect()
 }
 
 /// A dead letter's item.
-pub(super) fn dead_letter(key: &LaneKey, alias: u64, letter: &DeadLetter, position: &str, detail: String) -> Item {
+pub(super) fn dead_letter(
+    key: &LaneKey,
+    (alias, batch): (u64, u64),
+    letter: &DeadLetter,
+    position: &str,
+    detail: String,
+) -> Item {
     let mut item = item::key(item::base36(alias), item::bounded(position, item::SK_BYTES_MAX));
     let attributes = [
         ("app", s(&key.app)),
         ("generation", s(&key.generation)),
         ("lane", s(&key.lane)),
+        ("batch", n(batch)),
         ("position", s(position)),
         ("reason", s(letter.reason.name())),
         ("code", n(letter.reason as u16)),

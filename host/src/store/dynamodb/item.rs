@@ -5,7 +5,7 @@
 //!         window_start, window_end  measures under the policy's names   _v  _x  _f<alias>
 //! late    the same                  _sk <window start>/<window end>/<arrival day>[#<part>]   arrival_day
 //!         _pk plimsoll              _sk aliases   table, aliases, lanes_per_item
-//! dead    _pk <alias>               _sk <position>
+//! dead    _pk <alias>               _sk <position>                batch
 //! lanes   _pk head#<app>/<generation>/<lane>   _sk head       n, alias, pos, done, head, pend { n, digest, bytes }
 //!         _pk lanes#<app>/<generation>         _sk <lane>     which heads there are
 //!         _pk chunks#<alias>                   _sk <n>#<digest>   bytes
@@ -58,6 +58,11 @@ const FOUR_DIGITS: std::ops::Range<i64> = -719_528..2_932_897;
 /// Name of a row's fence of a lane.
 pub(super) fn fence_name(alias: u64) -> String {
     format!("_f{}", base36(alias))
+}
+
+/// The alias in a fence's name; nothing if the attribute is no fence.
+pub(super) fn fence_alias(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix("_f")?, 36).ok()
 }
 
 /// A number in digits and small letters: short, since it stands in every row that the lane touches.
@@ -306,5 +311,7 @@ mod tests {
     #[test]
     fn aliases_are_short_and_differ() {
         assert_eq!([0, 35, 36, u64::MAX].map(base36), ["0", "z", "10", "3w5e11264sgsf"]);
+        assert_eq!([7, 36, u64::MAX].map(|alias| fence_alias(&fence_name(alias))), [Some(7), Some(36), Some(u64::MAX)]);
+        assert_eq!((fence_alias("_v"), fence_alias("f1"), fence_alias("_f")), (None, None, None));
     }
 }

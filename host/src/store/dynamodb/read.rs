@@ -11,7 +11,7 @@
 use super::head::{damaged, stored};
 use super::item::{self, DAY, END, Item, PK, SK, START, VERSION, get_n, get_s, get_u64, n, s};
 use super::{DynamoStore, IN_FLIGHT, part};
-use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which};
+use crate::store::{Fences, Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use plimsoll_core::account::Reason;
@@ -80,6 +80,19 @@ impl DynamoStore {
             }
         }
         Ok(letters)
+    }
+
+    pub(super) async fn read_fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Fences, StoreError> {
+        let Some(pk) = item::row_pk(&layout.rows_id(), key) else { return Ok(Fences::new()) };
+        let to = EventTime::from_millis(window.start.as_millis().saturating_add(1));
+        let query = RowQuery { from: Some(window.start), to: Some(to), ..RowQuery::default() };
+        let items = self.query(&self.names.rows, pk, Some(&query), usize::MAX).await?;
+        // Each part of the row holds the fences of other lanes.
+        let parts = items.iter().filter(|part| get_n(part, END) == Some(i128::from(window.end.as_millis())));
+        let fences = parts.flat_map(|part| {
+            part.keys().filter_map(|name| Some((item::fence_alias(name)?, get_u64(part, name)?)))
+        });
+        Ok(fences.collect())
     }
 
     /// Items of one partition, of windows that start where `rows` wants them, at most `limit`.
@@ -178,8 +191,14 @@ fn letter(item: &Item) -> Option<StoredDeadLetter> {
         None => None,
         Some(_) => Some(ArrivalTime::from_millis(i64::try_from(get_n(item, "arrival")?).ok()?)),
     };
+    // Items of before do not say which batch wrote them.
+    let batch = match item.get("batch") {
+        None => 0,
+        Some(_) => get_u64(item, "batch")?,
+    };
     Some(StoredDeadLetter {
         lane: get_s(item, "lane")?.to_owned(),
+        n: batch,
         position: get_s(item, "position")?.to_owned(),
         reason: Reason::from_code(u16::try_from(get_n(item, "code")?).ok()?)?,
         detail: get_s(item, "detail")?.to_owned(),

@@ -1,6 +1,6 @@
 //! Reading a SQLite store for people: on a connection of its own that cannot write, so that nobody is held up.
 
-use super::schema::{NO_DAY, Names, total};
+use super::schema::{NO_DAY, Names, letters_are_numbered, total};
 use super::{BUSY_MAX, refused};
 use crate::store::{Layout, RowQuery, StoreError, StoredDeadLetter, StoredRow, Which, sort};
 use plimsoll_core::account::Reason;
@@ -97,10 +97,13 @@ pub(super) fn dead_letters(path: &Path, layout: &Layout, limit: usize) -> Result
     let db = connect(path)?;
     let key = layout.lane("");
     let read = || -> rusqlite::Result<Vec<StoredDeadLetter>> {
-        let sql = "SELECT lane, position, reason, detail, arrival_ms, length, raw FROM plimsoll_dead_letters
-                   WHERE app = ?1 AND generation = ?2 ORDER BY lane, rowid LIMIT ?3";
+        let n = if letters_are_numbered(&db)? { "n" } else { "0" };
+        let sql = format!(
+            "SELECT lane, position, reason, detail, arrival_ms, length, raw, {n} FROM plimsoll_dead_letters
+             WHERE app = ?1 AND generation = ?2 ORDER BY lane, rowid LIMIT ?3"
+        );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut sql = db.prepare(sql)?;
+        let mut sql = db.prepare(&sql)?;
         let letters = sql.query_map(params![key.app, key.generation, limit], |r| {
             let reason: String = r.get(2)?;
             let reason = Reason::ALL.into_iter().find(|known| known.name() == reason).ok_or_else(|| {
@@ -116,6 +119,7 @@ pub(super) fn dead_letters(path: &Path, layout: &Layout, limit: usize) -> Result
                 arrival: r.get::<_, Option<i64>>(4)?.map(ArrivalTime::from_millis),
                 length: r.get::<_, i64>(5)? as u64,
                 raw: r.get(6)?,
+                n: r.get::<_, i64>(7)? as u64,
             })
         })?;
         letters.collect()

@@ -122,6 +122,12 @@ pub(super) fn total(v: ValueRef<'_>) -> rusqlite::Result<Option<i128>> {
     }
 }
 
+/// Whether dead letters say which batch set them aside: files of before do not, until they are written to.
+pub(super) fn letters_are_numbered(db: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM pragma_table_info('plimsoll_dead_letters') WHERE name = 'n'";
+    db.query_row(sql, [], |r| r.get(0))
+}
+
 /// Makes what is missing; returns the file's identity.
 pub(super) fn make(db: &mut Connection, layout: &Layout, names: &Names) -> rusqlite::Result<String> {
     let t = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -142,12 +148,16 @@ pub(super) fn make(db: &mut Connection, layout: &Layout, names: &Names) -> rusql
          CREATE TABLE IF NOT EXISTS plimsoll_dead_letters (
              app TEXT NOT NULL, generation TEXT NOT NULL, lane TEXT NOT NULL, position TEXT NOT NULL,
              reason TEXT NOT NULL, detail TEXT NOT NULL, arrival_ms INTEGER, length INTEGER NOT NULL, raw BLOB NOT NULL,
-             PRIMARY KEY (app, generation, lane, position));
+             n INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (app, generation, lane, position));
          CREATE TABLE IF NOT EXISTS plimsoll_gaps (
              app TEXT NOT NULL, generation TEXT NOT NULL, lane TEXT NOT NULL, kind TEXT NOT NULL, position TEXT NOT NULL,
              found TEXT NOT NULL, found_ms INTEGER NOT NULL, accepted_ms INTEGER,
              PRIMARY KEY (app, generation, lane, kind, position));",
     )?;
+    if !letters_are_numbered(&t)? {
+        // Made before letters knew their batch: those that are there are older than all that come.
+        t.execute_batch("ALTER TABLE plimsoll_dead_letters ADD COLUMN n INTEGER NOT NULL DEFAULT 0")?;
+    }
     let fresh = hex(&rand::random::<[u8; 8]>());
     t.execute("INSERT INTO plimsoll_meta VALUES ('table', ?1), ('aliases', 0) ON CONFLICT DO NOTHING", params![fresh])?;
     let table = t.query_row("SELECT value FROM plimsoll_meta WHERE name = 'table'", [], |r| r.get(0))?;
