@@ -8,6 +8,7 @@
 //!
 //! Not here: what the commands do (one file each).
 
+mod alarms;
 mod bench;
 mod check;
 mod common;
@@ -21,6 +22,7 @@ mod run;
 mod scenario;
 mod serve;
 mod tables;
+mod watching;
 
 use crate::telemetry::{LogFormat, log_to_stderr};
 use clap::{Parser, Subcommand};
@@ -51,6 +53,8 @@ pub enum Exit {
     Module = 6,
     /// A lane was paused or halted: nothing was lost, somebody must act.
     Halted = 7,
+    /// The configuration is refused.
+    Config = 8,
 }
 
 impl Exit {
@@ -76,7 +80,8 @@ pub type Outcome = Result<(), Failure>;
   plimsoll run --policy impressions.toml --kinesis impressions --dynamodb prod-impressions
   plimsoll rows --policy impressions.toml --sqlite counts.db
 
-Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted."
+Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted,
+8 configuration."
 )]
 struct Cli {
     /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
@@ -104,6 +109,8 @@ enum Command {
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
     Tables(tables::Args),
+    /// Tries the channels of alarms.
+    Alarms(alarms::Args),
     /// Times the whole path over a file, for comparison with other programs.
     Bench(bench::Args),
 }
@@ -119,6 +126,7 @@ impl Command {
             Self::Rows(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
+            Self::Alarms(args) => args.json(),
             Self::Demo(_) | Self::Bench(_) => false,
         }
     }
@@ -150,6 +158,7 @@ pub fn main() -> ExitCode {
             Command::Rows(args) => rows::rows(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
+            Command::Alarms(args) => alarms::alarms(args).await,
             Command::Bench(args) => bench::bench(args).await,
         }
     });
