@@ -123,6 +123,15 @@ async fn ready_is_not_alive() {
     assert_eq!((status, why.as_str()), (503, "no lane has started yet\n"));
     s.hub.lane(lane("a", None, 1));
     assert_eq!(s.get("/readyz").await.0, 200);
+    let alarm = |lane: &str, since_ms| AlarmView {
+        alarm: "commit-lag".into(),
+        lane: lane.into(),
+        since_ms,
+        found: "commit lag 12m".into(),
+    };
+    s.hub.judged(vec![alarm("a", Some(5)), alarm("b", None)]);
+    let (status, _, said) = s.get("/readyz").await;
+    assert_eq!((status, said.as_str()), (200, "ready\nalarm commit-lag of lane a: commit lag 12m\n"));
 }
 
 #[tokio::test]
