@@ -6,7 +6,7 @@
 //! ```
 //! Invariants
 //! - Time is handed in: `at` is how long this board has existed by a clock that no one sets, `now_ms` is for people.
-//! - A point that was not taken in time (a host that slept) is missing, and missing is a breach.
+//! - A point of a lag that was not taken in time (a host that had no time for it) is missing, and missing is a breach.
 //! - A lag rule for which there is no lane at all has a point too, under the name that it asks for: a source that cannot even
 //!   say its lanes is no silence.
 //!
@@ -90,7 +90,8 @@ impl Board {
             if reached < self.next[rule] {
                 continue;
             }
-            let missed = reached - self.next[rule];
+            // How a lane stands is still seen a point later; how far behind it was is not.
+            let missed = if self.is_lag(rule) { reached - self.next[rule] } else { 0 };
             self.next[rule] = reached + 1;
             let before: BTreeSet<String> =
                 self.tracks.keys().filter(|(r, _)| *r == rule).map(|(_, l)| l.clone()).collect();
@@ -108,7 +109,7 @@ impl Board {
             }
             let nobody = self.rules[rule].lanes.as_str().to_owned();
             let fitting = sights.iter().any(|sight| self.rules[rule].lanes.matches(&sight.status.lane));
-            if !fitting && matches!(self.rules[rule].watched, Watched::Lag { .. }) {
+            if !fitting && self.is_lag(rule) {
                 gone.remove(&nobody);
                 let found = "there is no lane of this name".into();
                 notices.extend(self.point(rule, now_ms, Point { lane: &nobody, breach: true, found, sight: None }));
@@ -128,7 +129,7 @@ impl Board {
         let stands = |s: &Sight| matches!(s.status.state, LaneState::Paused(_) | LaneState::Halted(_));
         let failure = failure.filter(|_| !sights.iter().any(stands));
         for rule in 0..self.rules.len() {
-            if matches!(self.rules[rule].watched, Watched::Lag { .. }) {
+            if self.is_lag(rule) {
                 // Who stops a host that is behind knows it.
                 continue;
             }
@@ -157,6 +158,10 @@ impl Board {
             found: track.found.clone(),
         };
         self.tracks.iter().map(view).collect()
+    }
+
+    fn is_lag(&self, rule: usize) -> bool {
+        matches!(self.rules[rule].watched, Watched::Lag { .. })
     }
 
     fn look(&mut self, rule: usize, now_ms: i64, sight: &Sight) -> Option<Notice> {
