@@ -70,7 +70,7 @@ pub fn unanswered(error: &dyn Error, service: &str) -> Unanswered {
 }
 
 /// An error with what caused it, without what only its authors understand.
-fn causes(error: &dyn Error) -> String {
+pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(c) = cause {

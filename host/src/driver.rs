@@ -24,7 +24,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use crate::live::StatusHub;
+use crate::live::{StatusHub, Trouble};
 use crate::runtime::{EngineError, Engines};
 use crate::source::{LaneInfo, Source, SourceError};
 use crate::store::{Layout, Store, StoreError, Unwritable, kept_long_enough};
@@ -199,6 +199,17 @@ pub enum RunError {
         /// What was seen.
         detail: String,
     },
+}
+
+impl RunError {
+    /// What stopped a lane, where alarms have a name for it.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Poison { .. } => Some(Trouble::Poison),
+            Self::Source { error: SourceError::Gap(_), .. } => Some(Trouble::Gap),
+            _ => None,
+        }
+    }
 }
 
 /// What a driver works with.

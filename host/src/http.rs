@@ -7,7 +7,7 @@
 //!     /live           server-sent events: hello, snapshot, stats
 //!     /metrics        OpenMetrics
 //!     /healthz        200 while the process lives
-//!     /readyz         200 while the lanes do their work, else 503 with the reason
+//!     /readyz         200 while the lanes do their work, with the alarms that are open, else 503 with the reason
 //! ```
 //! Invariants
 //! - It only tells: no request changes anything.
@@ -23,6 +23,7 @@ mod files;
 
 pub use files::PageFiles;
 
+use crate::alarm::AlarmView;
 use crate::live::{StatusHub, hex};
 use crate::telemetry::{self, Metrics};
 use axum::Router;
@@ -256,7 +257,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.site.hub.ready(SILENCE_MS_MAX) {
-        Ok(()) => plain(StatusCode::OK, "ready\n"),
+        Ok(()) => {
+            // An alarm is no reason to take a host away: it would fall behind further.
+            let open =
+                |a: &AlarmView| a.is_open().then(|| format!("alarm {} of lane {}: {}\n", a.alarm, a.lane, a.found));
+            let open: String = shared.site.hub.alarms().iter().filter_map(open).collect();
+            plain(StatusCode::OK, &format!("ready\n{open}"))
+        }
         Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
     }
 }

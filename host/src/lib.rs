@@ -7,9 +7,11 @@
 //!
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
+pub mod alarm;
 pub mod aws;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod driver;
 pub mod http;
 pub mod live;

@@ -12,22 +12,27 @@
 //!   left, it is what the furthest reached. One lane without a watermark holds it back (semantics S4).
 //! - A window is final exactly when it can receive no more: its end + allowed lateness <= that watermark, and late
 //!   records do not go to it (S19).
+//! - Lags are computed when they are asked for, so that they grow while nobody tells anything.
 //!
 //! Not here: the names of metrics (`telemetry`), HTTP (`http`), the clock (it is handed in).
 
+mod lag;
 mod recent;
 mod together;
 mod view;
 
+pub use lag::Lags;
 pub use recent::{RecentRows, WindowView};
-pub use view::{About, AccountView, Lags, LaneView, Stats, hex};
+pub use view::{About, AccountView, LaneView, Stats, hex};
 
+use crate::alarm::AlarmView;
 use crate::source::{LaneInfo, Position};
 use crate::store::WriteUnits;
+use lag::{Marks, OpenWindows};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::{LateTo, Policy};
 use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
-use plimsoll_core::wire::effects::{Effects, Progress};
+use plimsoll_core::wire::effects::{Effects, Progress, Table};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -84,6 +89,16 @@ impl LaneState {
     }
 }
 
+/// What brought a lane to a stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// Most of a batch is poison.
+    Poison,
+    /// Records between two positions cannot be read any more.
+    Gap,
+}
+
 /// One lane, as its driver last saw it. Totals are those since this process started.
 #[derive(Clone, Debug, Default)]
 pub struct LaneStatus {
@@ -91,14 +106,16 @@ pub struct LaneStatus {
     pub lane: String,
     /// What it is doing.
     pub state: LaneState,
+    /// What stopped it, where that has a name.
+    pub trouble: Option<Trouble>,
     /// Where the committed records went.
     pub account: Account,
     /// How far event time has come.
     pub progress: Progress,
     /// Whether it is left out of the policy's watermark: silent at its tip for the idle time-out, as its head says.
     pub idle: bool,
-    /// How far behind the source's tip reading is, in milliseconds, where the source knows.
-    pub behind_ms: Option<u64>,
+    /// Everything that arrived until then is durable, by the host's clock; what the driver knows of it.
+    pub durable_ms: Option<i64>,
     /// The last committed batch of the lane, counted over its whole life.
     pub n: u64,
     /// The last committed position.
@@ -115,6 +132,15 @@ pub struct LaneStatus {
     pub traps: u64,
     /// Records left out since the lane was opened, because another lane has them.
     pub misplaced: u64,
+}
+
+/// A lane and how far it is behind at the moment of looking.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// As last told.
+    pub status: LaneStatus,
+    /// Now.
+    pub lags: Lags,
 }
 
 /// Where drivers tell and watchers look.
@@ -143,9 +169,12 @@ struct Inner {
     recent: RecentRows,
     /// (when, records read by then), oldest first.
     read: VecDeque<(i64, u64)>,
-    /// Of the window that closed last: the host's clock at that moment − the window's end.
-    close_lag_ms: Option<i64>,
-    closed: Option<EventTime>,
+    /// By name: of lanes that were found, heard of or not.
+    marks: BTreeMap<String, Marks>,
+    /// What the policy's watermark has not closed yet.
+    open: OpenWindows,
+    /// As whoever judges them said last.
+    alarms: Vec<AlarmView>,
     write_units: Vec<WriteUnits>,
 }
 
@@ -157,8 +186,9 @@ impl StatusHub {
             together: Together::new(),
             recent: RecentRows::new(&policy),
             read: VecDeque::from([(now(), 0)]),
-            close_lag_ms: None,
-            closed: None,
+            marks: BTreeMap::new(),
+            open: OpenWindows::default(),
+            alarms: Vec::new(),
             write_units: Vec::new(),
         };
         let started_ms = now();
@@ -177,31 +207,59 @@ impl StatusHub {
 
     /// Says which lanes the source has, before anything is heard of them: from now on they hold the watermark.
     pub fn found(&self, lanes: &[LaneInfo]) {
-        self.lock().together.found(lanes);
+        let now = (self.now)();
+        let mut inner = self.lock();
+        inner.together.found(lanes);
+        for lane in lanes {
+            inner.marks.entry(lane.name.clone()).or_insert_with(|| Marks::new(now));
+        }
     }
 
     /// Says how a lane stands: after each commit, and every second or so while it waits.
     pub fn lane(&self, status: LaneStatus) {
-        self.hear(|inner| {
+        self.hear(|inner, now| {
             let left_out = status.idle || status.state == LaneState::Done;
             inner.together.told(&status.lane, status.progress.watermark, left_out);
+            let watermark = status.progress.watermark;
+            let first = !inner.lanes.contains_key(&status.lane);
+            let marks = inner.marks.entry(status.lane.clone()).or_insert_with(|| Marks::new(now));
+            if let Some(until) = status.durable_ms {
+                marks.durable(until, now);
+            }
+            if let Some(watermark) = watermark.filter(|_| first && status.n > 0 && status.batches == 0) {
+                marks.open.resume(watermark, &self.policy);
+                inner.open.resume(watermark, &self.policy);
+            }
+            marks.open.close(watermark, &self.policy);
             inner.lanes.insert(status.lane.clone(), status);
         });
     }
 
-    /// Says that a lane was asked at this moment and had nothing; what it has committed was said before.
-    pub fn at_tip(&self, lane: &str, at_ms: i64) {
-        self.hear(|inner| {
+    /// Says that a read of a lane that was asked then was answered with records, so far before its tip.
+    pub fn read(&self, lane: &str, asked_ms: i64, behind_ms: Option<u64>) {
+        let now = (self.now)();
+        self.lock().marks.entry(lane.to_owned()).or_insert_with(|| Marks::new(now)).read(asked_ms, behind_ms);
+    }
+
+    /// Says that a read of a lane that was asked then found nothing at the tip; everything before it is in batch `n`, or in
+    /// one before that. Once that is committed the lane is a sign of life and nothing is in flight.
+    pub fn at_tip(&self, lane: &str, asked_ms: i64, n: u64) {
+        self.hear(|inner, now| {
+            let marks = inner.marks.entry(lane.to_owned()).or_insert_with(|| Marks::new(now));
+            marks.read(asked_ms, Some(0));
             let status = inner.lanes.entry(lane.to_owned()).or_default();
             lane.clone_into(&mut status.lane);
-            (status.state, status.at_ms) = (LaneState::Idle, at_ms);
+            if status.n >= n {
+                marks.durable(asked_ms, now);
+                (status.state, status.at_ms) = (LaneState::Idle, now);
+            }
         });
     }
 
-    fn hear(&self, word: impl FnOnce(&mut Inner)) {
+    fn hear(&self, word: impl FnOnce(&mut Inner, i64)) {
         let now = (self.now)();
         let mut inner = self.lock();
-        word(&mut inner);
+        word(&mut inner, now);
         let read = inner.lanes.values().map(|l| l.account.read).sum();
         if inner.read.back().is_none_or(|(at, _)| now - at >= RATE_STEP_MS) {
             inner.read.push_back((now, read));
@@ -210,21 +268,21 @@ impl StatusHub {
             inner.read.pop_front();
         }
         let watermark = inner.watermark();
-        let closed = inner.recent.ends().filter(|e| self.is_final(*e, watermark)).max();
-        if closed > inner.closed {
-            inner.closed = closed;
-            inner.close_lag_ms = closed.map(|end| now - end.as_millis());
-        }
+        inner.open.close(watermark, &self.policy);
         drop(inner);
         self.changed.send_modify(|v| v.lanes += 1);
     }
 
-    /// Says what a committed batch added.
-    pub fn rows(&self, effects: &Effects) {
+    /// Says what a committed batch of a lane added.
+    pub fn rows(&self, lane: &str, effects: &Effects) {
         if effects.groups.is_empty() {
             return;
         }
+        let at = (self.now)();
         let mut inner = self.lock();
+        let ends = || effects.groups.iter().filter(|g| g.table == Table::Main).map(|g| g.end);
+        inner.marks.entry(lane.to_owned()).or_insert_with(|| Marks::new(at)).open.add(ends());
+        inner.open.add(ends());
         let now = inner.believed_now(self.delay()).max(believed(&effects.progress, self.delay()));
         inner.recent.add(effects, now);
         drop(inner);
@@ -293,6 +351,44 @@ impl StatusHub {
         self.lock().lanes.values().cloned().collect()
     }
 
+    /// All lanes that were found, by name, and how far behind they are now.
+    pub fn sights(&self) -> Vec<Sight> {
+        let now = (self.now)();
+        let inner = self.lock();
+        let sight = |(name, marks): (&String, &Marks)| {
+            let unheard = || LaneStatus { lane: name.clone(), ..LaneStatus::default() };
+            let status = inner.lanes.get(name).cloned().unwrap_or_else(unheard);
+            Sight { lags: marks.lags(&status, now), status }
+        };
+        inner.marks.iter().map(sight).collect()
+    }
+
+    /// How far behind all lanes together are: the slowest lane, the policy's watermark, its oldest open window.
+    pub fn lags(&self) -> Lags {
+        let now = (self.now)();
+        self.lock().lags(now)
+    }
+
+    /// The host's clock, as lags are taken by.
+    pub fn now_ms(&self) -> i64 {
+        (self.now)()
+    }
+
+    /// Says which alarms there are, and which of them are open.
+    pub fn judged(&self, alarms: Vec<AlarmView>) {
+        let mut inner = self.lock();
+        if inner.alarms != alarms {
+            inner.alarms = alarms;
+            drop(inner);
+            self.changed.send_modify(|v| v.lanes += 1);
+        }
+    }
+
+    /// Every alarm that is watched, by name and lane, as said last.
+    pub fn alarms(&self) -> Vec<AlarmView> {
+        self.lock().alarms.clone()
+    }
+
     fn delay(&self) -> TimeDelta {
         self.policy.spec().watermark.delay
     }
@@ -311,6 +407,14 @@ impl StatusHub {
 impl Inner {
     fn watermark(&self) -> Option<EventTime> {
         self.together.watermark()
+    }
+
+    fn lags(&self, now: i64) -> Lags {
+        let unheard = LaneStatus::default();
+        let lags = |(name, marks): (&String, &Marks)| marks.lags(self.lanes.get(name).unwrap_or(&unheard), now);
+        let worst = self.marks.iter().map(lags).fold(Lags::default(), Lags::or_worse);
+        let watermark_ms = self.watermark().map(|w| now.saturating_sub(w.as_millis()).max(0));
+        Lags { watermark_ms, close_ms: self.open.lag_ms(now), ..worst }
     }
 
     fn arrival(&self) -> Option<ArrivalTime> {
@@ -339,7 +443,7 @@ fn believed(progress: &Progress, delay: TimeDelta) -> Option<EventTime> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use plimsoll_core::wire::effects::{Group, Row, Table};
+    use plimsoll_core::wire::effects::{Group, Row};
     use std::sync::atomic::{AtomicI64, Ordering};
 
     /// Count and max per key and 10 ms.
@@ -429,11 +533,13 @@ pub(crate) mod tests {
     #[test]
     fn rate_and_lags_follow_the_clock() {
         let (hub, clock) = hub();
-        hub.rows(&effects(0, Table::Main, &[("a", 1, 1)]));
+        hub.rows("a", &effects(0, Table::Main, &[("a", 1, 1)]));
         clock.store(3_000, Ordering::Relaxed);
-        hub.lane(lane("a", Some(10), 500));
+        hub.lane(lane("a", Some(9), 500));
         let s = hub.stats();
-        assert_eq!((s.rate, s.lag.watermark_ms, s.lag.close_ms), (250.0, Some(2_990), Some(2_990)));
+        assert_eq!((s.rate, s.lag.watermark_ms, s.lag.close_ms), (250.0, Some(2_991), Some(2_990)));
+        hub.lane(lane("a", Some(10), 500));
+        assert_eq!(hub.stats().lag.close_ms, None, "the watermark has closed the only window");
         clock.store(60_000, Ordering::Relaxed);
         assert_eq!(hub.stats().rate, 0.0, "nothing was read in the last ten seconds");
     }
@@ -450,6 +556,36 @@ pub(crate) mod tests {
         assert_eq!(hub.ready(60_000), Ok(()), "what is done need not speak");
         hub.lane(LaneStatus { state: LaneState::Halted("its head was reset".into()), ..lane("b", None, 1) });
         assert_eq!(hub.ready(60_000).unwrap_err(), "lane b is halted: its head was reset");
+    }
+
+    #[test]
+    fn a_look_at_the_tip_is_a_sign_of_life_only_where_nothing_is_in_flight() {
+        let (hub, clock) = hub();
+        hub.lane(LaneStatus { n: 4, durable_ms: Some(900), ..lane("a", Some(5), 1) });
+        clock.store(61_000, Ordering::Relaxed);
+        // Batch 5 is computed, and the store does not take it.
+        hub.at_tip("a", 60_900, 5);
+        let lags = hub.lags();
+        assert_eq!((lags.read_ms, lags.commit_ms), (Some(100), Some(60_100)));
+        assert!(hub.ready(50_000).unwrap_err().contains("no sign of life"));
+        hub.lane(LaneStatus { n: 5, durable_ms: Some(900), at_ms: 61_000, ..lane("a", Some(5), 2) });
+        hub.at_tip("a", 60_950, 5);
+        assert_eq!(hub.lags().commit_ms, Some(50), "all that had come was written when it was asked");
+        assert_eq!(hub.ready(50_000), Ok(()));
+        clock.store(71_000, Ordering::Relaxed);
+        assert_eq!(hub.lags().commit_ms, Some(10_050), "nobody says anything, and it grows");
+        assert_eq!(hub.sights()[0].lags.commit_ms, Some(10_050));
+    }
+
+    #[test]
+    fn a_lane_that_was_found_and_never_spoke_is_behind() {
+        let (hub, clock) = hub();
+        hub.found(&[LaneInfo { id: "1".into(), name: "a".into(), parents: vec![] }]);
+        clock.store(4_000, Ordering::Relaxed);
+        let sights = hub.sights();
+        assert_eq!((sights.len(), &sights[0].status.state), (1, &LaneState::Starting));
+        let behind = Lags { read_ms: Some(3_000), commit_ms: Some(3_000), watermark_ms: Some(3_000), close_ms: None };
+        assert_eq!(sights[0].lags, behind);
     }
 
     #[test]

@@ -9,9 +9,19 @@
 //! - Names and labels are stable: appended, never renamed. Counters count since the process started.
 //! - Times are seconds since the epoch, durations seconds, as Prometheus has them. What is not known has no sample.
 //!
-//! Not here: what is measured (`live`), serving it (`http`).
+//! Not here: what is measured (`live`), serving it (`http`). CloudWatch's names are in `figures`.
 
-use crate::live::{LaneStatus, StatusHub, hex};
+mod cloudwatch;
+mod emf;
+mod figures;
+mod publisher;
+
+pub use cloudwatch::CloudWatchConfig;
+pub use emf::{EmfConfig, EmfTo};
+pub use figures::{Figure, Figures, Group, NAMESPACE, Unit};
+pub use publisher::Publisher;
+
+use crate::live::{Lags, LaneStatus, StatusHub, hex};
 use crate::store::WriteUnits;
 use plimsoll_core::account::Account;
 use plimsoll_core::time::{ArrivalTime, EventTime};
@@ -150,16 +160,22 @@ impl Collector for FromHub {
 
         let all = stats.watermark.map(|w| (vec![], seconds(w))).into_iter().collect();
         gauge(&mut to, "watermark_seconds", "The policy's watermark, since the epoch", all)?;
-        let lags = [
-            ("read", stats.lag.read_ms.and_then(|ms| i64::try_from(ms).ok())),
-            ("commit", stats.lag.commit_ms),
-            ("watermark", stats.lag.watermark_ms),
-            ("close", stats.lag.close_ms),
-        ];
-        let lags = lags.into_iter().filter_map(|(kind, ms)| Some((vec![("kind", kind)], seconds(ms?))));
-        let help =
-            "How far behind: reading behind the source's tip, the last commit, the watermark, the last window's close";
+        let lags = kinds(&stats.lag).into_iter().map(|(kind, s)| (vec![("kind", kind)], s));
+        let help = "How far behind: reading behind the source's tip, what arrived and is not durable, the watermark, the \
+                    oldest open window's end";
         gauge(&mut to, "lag_seconds", help, lags.collect())?;
+        let sights = self.0.sights();
+        let lags = sights.iter().flat_map(|s| {
+            let of = |(kind, seconds)| (vec![("lane", s.status.lane.as_str()), ("kind", kind)], seconds);
+            kinds(&s.lags).into_iter().map(of)
+        });
+        gauge(&mut to, "lane_lag_seconds", "How far a lane is behind, in the same four ways", lags.collect())?;
+
+        let alarms = self.0.alarms();
+        let open = alarms
+            .iter()
+            .map(|a| (vec![("alarm", a.alarm.as_str()), ("lane", a.lane.as_str())], f64::from(u8::from(a.is_open()))));
+        gauge(&mut to, "alarm", "1 for an alarm of a lane that is open", open.collect())?;
 
         let module = self.0.about().module.map_or_else(|| "native".into(), |d| hex(&d));
         let policy = hex(self.0.policy().digest());
@@ -171,6 +187,17 @@ impl Collector for FromHub {
         ];
         gauge(&mut to, "build", "Which engine and policy run here: always 1", vec![(info, 1.0)])
     }
+}
+
+/// The lags that are known, in seconds.
+fn kinds(lags: &Lags) -> Vec<(&'static str, f64)> {
+    let all = [
+        ("read", lags.read_ms),
+        ("commit", lags.commit_ms),
+        ("watermark", lags.watermark_ms),
+        ("close", lags.close_ms),
+    ];
+    all.into_iter().filter_map(|(kind, ms)| Some((kind, seconds(ms?)))).collect()
 }
 
 fn classes(a: &Account) -> [(&'static str, u64); 6] {
@@ -217,6 +244,7 @@ fn family<'a, M: EncodeMetric>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarm::AlarmView;
     use crate::live::tests::{hub, lane};
     use plimsoll_core::account::Reason;
     use std::time::Duration;
@@ -231,6 +259,9 @@ mod tests {
         hub.lane(status);
         hub.batch_took(Duration::from_millis(20));
         hub.write_units(vec![WriteUnits { table: "prod-rows".into(), reported: 41, computed: 2 }]);
+        let alarm =
+            AlarmView { alarm: "commit-lag".into(), lane: "shard \"0\"".into(), since_ms: Some(9), found: "".into() };
+        hub.judged(vec![alarm]);
         let text = Metrics::new(hub).encode();
         let lane = r#"lane="shard \"0\"""#;
         for line in [
@@ -247,6 +278,8 @@ mod tests {
             format!("plimsoll_lane_state{{{lane},state=\"running\"}} 1.0"),
             "plimsoll_watermark_seconds -2.5".into(),
             "plimsoll_lag_seconds{kind=\"watermark\"} 3.5".into(),
+            format!("plimsoll_lane_lag_seconds{{{lane},kind=\"watermark\"}} 3.5"),
+            format!("plimsoll_alarm{{alarm=\"commit-lag\",{lane}}} 1.0"),
             "plimsoll_batch_seconds_count 1".into(),
             "# TYPE plimsoll_records counter".into(),
             "# EOF".into(),

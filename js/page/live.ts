@@ -32,6 +32,14 @@ interface Lane {
   behind_ms: number | null;
 }
 
+/** An alarm that is open. */
+interface Alarm {
+  alarm: string;
+  lane: string;
+  since_ms: number;
+  found: string;
+}
+
 interface Stats {
   now: number;
   state: string;
@@ -42,6 +50,7 @@ interface Stats {
   arrival: number | null;
   event: number | null;
   lag: { read_ms: number | null; commit_ms: number | null; watermark_ms: number | null; close_ms: number | null };
+  alarms: Alarm[];
   rows_written: number;
   lanes: Lane[];
   lanes_total: number;
@@ -165,13 +174,14 @@ export class Live {
       ...tile("clock ahead ▲", number(a.future), share(a.future), "future"),
       ...(a.filtered ? tile("filtered", number(a.filtered), share(a.filtered)) : []),
       ...tile("watermark, UTC", clockOrNone(s.watermark), s.watermark === null ? "not enough seen" : `${duration(s.lag.watermark_ms)} ago`, "water"),
-      ...tile("last commit", duration(s.lag.commit_ms), "ago"),
+      ...tile("commit lag", duration(s.lag.commit_ms), "until durable"),
       ...tile("behind the tip", duration(s.lag.read_ms), "reading"),
-      ...tile("last window closed", duration(s.lag.close_ms), "after its end"),
+      ...tile("oldest open window", duration(s.lag.close_ms), "past its end"),
       ...tile("rows written", number(s.rows_written), s.state),
     ]);
-    this.#alarm.hidden = s.reason === null;
-    const alarm = s.reason === null ? "" : `${s.state}: ${s.reason}`;
+    const open = s.alarms.map((a) => `alarm ${a.alarm} of lane ${a.lane}: ${a.found}`);
+    const alarm = [...(s.reason === null ? [] : [`${s.state}: ${s.reason}`]), ...open].join("\n");
+    this.#alarm.hidden = alarm === "";
     if (this.#alarm.textContent !== alarm) this.#alarm.textContent = alarm;
     fill(this.#accounts, [reasons(a.reasons)]);
     this.#stats = s;

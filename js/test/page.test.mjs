@@ -225,7 +225,7 @@ function host(sha256) {
   const stats = (read) => ({
     now: 0, state: "running", reason: null, rate: 166.7, watermark: Date.UTC(2026, 10, 23, 18, 8), arrival: 0, event: 0, rows_written: 120,
     account: { read, counted: read - 9, late: 4, future: 1, rejected: 4, filtered: 0, duplicate: 0, reasons: { bad_time: 3, malformed: 1 } },
-    lag: { read_ms: 0, commit_ms: 420, watermark_ms: 600_000, close_ms: 601_000 }, lanes_total: 1,
+    lag: { read_ms: 0, commit_ms: 420, watermark_ms: 600_000, close_ms: 601_000 }, lanes_total: 1, alarms: [],
     lanes: [{ name: "lane-0", state: "running", reason: null, n: 12, position: "events.ndjson:17", watermark: Date.UTC(2026, 10, 23, 18, 8), read, behind_ms: 0 }],
   });
   const tell = (to, event, data) => to.write(`event: ${event}\nretry: 200\ndata: ${JSON.stringify(data)}\n\n`);
@@ -284,6 +284,10 @@ test("the live panel follows a host, pauses, and comes back after a break", asyn
   h.tell("stats", h.stats(2_000));
   await page.waitForFunction(() => document.querySelector("#live .tiles").textContent.includes("2,000"));
   assert.equal(await page.evaluate(() => document.activeElement.localName), "summary");
+  assert.equal(await page.locator("#live .alarm").isVisible(), false);
+  h.tell("stats", { ...h.stats(3_000), alarms: [{ alarm: "commit-lag", lane: "<b>lane-0</b>", since_ms: 0, found: "commit lag 12m" }] });
+  await page.waitForSelector("#live .alarm");
+  assert.equal(await page.textContent("#live .alarm"), "alarm commit-lag of lane <b>lane-0</b>: commit lag 12m");
   await page.click("#live >> text=Pause");
   await page.waitForSelector('.state[data-state="paused"]');
   await t.test("a paused page holds no stream", async () => {

@@ -1,4 +1,4 @@
-//! Clients of Kinesis and DynamoDB for the tests' own reads and writes.
+//! Clients of Kinesis, DynamoDB, CloudWatch and SNS for the tests' own reads and writes.
 //!
 //! Invariants
 //! - A loopback address gets letters-only dummy credentials (some stand-ins refuse others) and no TLS; any other
@@ -35,6 +35,16 @@ pub async fn kinesis(url: &str, retries: Retries) -> aws_sdk_kinesis::Client {
 /// A DynamoDB client of the service at `url`.
 pub async fn dynamodb(url: &str, retries: Retries) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::new(&config(url, retries).await)
+}
+
+/// A CloudWatch client of the service at `url`.
+pub async fn cloudwatch(url: &str, retries: Retries) -> aws_sdk_cloudwatch::Client {
+    aws_sdk_cloudwatch::Client::new(&config(url, retries).await)
+}
+
+/// An SNS client of the service at `url`.
+pub async fn sns(url: &str, retries: Retries) -> aws_sdk_sns::Client {
+    aws_sdk_sns::Client::new(&config(url, retries).await)
 }
 
 /// Gives a program the credentials and region that go with stand-ins; it still needs the addresses.

@@ -37,6 +37,8 @@ pub mod exit {
     pub const MODULE: i32 = 6;
     /// A lane is paused or halted.
     pub const LANE: i32 = 7;
+    /// The configuration is refused.
+    pub const CONFIG: i32 = 8;
 }
 
 /// The folder; it goes with its value.

@@ -136,6 +136,25 @@ impl Dynamo {
     }
 }
 
+/// CloudWatch and SNS: ministack, always, since the real SNS reaches no hook on this machine.
+#[derive(Debug)]
+pub struct Cloud(Server);
+
+impl Cloud {
+    /// One without metrics and topics.
+    ///
+    /// # Errors
+    /// If it does not answer in time; its output is part of the error.
+    pub fn start() -> Result<Self> {
+        Ok(Self(start_ministack()?))
+    }
+
+    /// Its address, for `AWS_ENDPOINT_URL_CLOUDWATCH` and `AWS_ENDPOINT_URL_SNS`.
+    pub fn url(&self) -> String {
+        loopback(self.0.port)
+    }
+}
+
 /// A port of loopback that nothing listens on at this moment.
 ///
 /// # Errors

@@ -14,6 +14,7 @@
 //! Not here: the rules over a whole policy (`validate`), the canonical form (`Policy`).
 
 mod diagnostic;
+pub mod document;
 mod json;
 mod print;
 mod reader;
@@ -30,7 +31,7 @@ pub use schema::{PolicyDocument, SCHEMA_ID, schema};
 
 use super::Policy;
 use diagnostic::{Finding, finish};
-use tree::Span;
+use tree::{Node, Span};
 
 /// Longest document, in bytes.
 pub const SIZE_MAX: usize = 256 << 10;
@@ -70,10 +71,11 @@ impl Syntax {
 pub fn parse(text: &str, syntax: Syntax) -> Result<Policy, Diagnostics> {
     // A byte order mark is no part of the document; places count from behind it, byte ranges from the very start.
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    read(body, syntax).map_err(|findings| finish(findings, body, text.len() - body.len()))
+    let policy = tree(body, syntax).and_then(|tree| walk::policy(&tree, body, syntax));
+    policy.map_err(|findings| finish(findings, body, text.len() - body.len()))
 }
 
-fn read(text: &str, syntax: Syntax) -> Result<Policy, Vec<Finding>> {
+fn tree(text: &str, syntax: Syntax) -> Result<Node, Vec<Finding>> {
     if text.len() > SIZE_MAX {
         return Err(vec![Finding {
             code: Code::TooLarge,
@@ -87,7 +89,7 @@ fn read(text: &str, syntax: Syntax) -> Result<Policy, Vec<Finding>> {
         Syntax::Toml => toml::tree(text),
         Syntax::Json => json::tree(text),
     };
-    walk::policy(&tree.map_err(|f| vec![f])?, text, syntax)
+    tree.map_err(|f| vec![f])
 }
 
 impl Policy {

@@ -1,7 +1,7 @@
-//! `plimsoll check`: a policy explained or its errors named; a module checked before anybody runs it.
+//! `plimsoll check`: a policy explained or its errors named; a module or a configuration checked before anybody runs it.
 
 use super::common::{self, EngineArgs};
-use super::{Exit, Outcome};
+use super::{Exit, Outcome, watching};
 pub use crate::store::hex;
 use anyhow::anyhow;
 use plimsoll_core::policy::text::{Syntax, parse};
@@ -14,10 +14,11 @@ use std::path::PathBuf;
   plimsoll check impressions.toml
   plimsoll check --canonical impressions.toml > impressions.canonical.json
   plimsoll check --json a.toml b.json
-  plimsoll check --module plimsoll.wasm")]
+  plimsoll check --module plimsoll.wasm
+  plimsoll check --config plimsoll.toml")]
 pub struct Args {
     /// Policies in TOML or JSON.
-    #[arg(value_name = "POLICY", required_unless_present = "module")]
+    #[arg(value_name = "POLICY", required_unless_present_any = ["module", "config"])]
     policies: Vec<PathBuf>,
     /// Write the canonical form, whose SHA-256 is the policy's identity.
     #[arg(long, conflicts_with = "json")]
@@ -28,6 +29,9 @@ pub struct Args {
     /// Check a module: imports, exports, size, ABI and self-test.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
+    /// Check a configuration, with the environment it will have: alarms, channels, figures.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 pub fn check(args: &Args) -> Outcome {
@@ -40,6 +44,15 @@ pub fn check(args: &Args) -> Outcome {
             print(&format!("{object}\n"))?;
         } else {
             print(&format!("{name}: a module of ABI 1 that imports nothing\nsha256 {digest}\n"))?;
+        }
+    }
+    if let Some(file) = &args.config {
+        let explained = watching::config(Some(file))?.explain();
+        let name = file.display().to_string();
+        if args.json {
+            print(&format!("{}\n", serde_json::json!({ "file": name, "ok": true, "explained": explained })))?;
+        } else {
+            print(&format!("{name}:\n{explained}\n"))?;
         }
     }
     let mut refused = 0;

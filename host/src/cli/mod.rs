@@ -8,6 +8,7 @@
 //!
 //! Not here: what the commands do (one file each).
 
+mod alarms;
 mod bench;
 mod check;
 mod common;
@@ -32,6 +33,7 @@ mod serve;
 mod standing;
 mod stored;
 mod tables;
+mod watching;
 
 use crate::telemetry::{LogFormat, log_to_stderr};
 use clap::{Parser, Subcommand};
@@ -62,6 +64,8 @@ pub enum Exit {
     Module = 6,
     /// A lane was paused or halted: nothing was lost, somebody must act.
     Halted = 7,
+    /// The configuration is refused.
+    Config = 8,
     /// Two generations were compared and differ by more than was allowed.
     Different = 9,
 }
@@ -90,7 +94,7 @@ pub type Outcome = Result<(), Failure>;
   plimsoll rows --policy impressions.toml --sqlite counts.db
 
 Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted,
-9 compared and different."
+8 configuration, 9 compared and different."
 )]
 struct Cli {
     /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
@@ -132,6 +136,8 @@ enum Command {
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
     Tables(tables::Args),
+    /// Tries the channels of alarms.
+    Alarms(alarms::Args),
     /// Times the whole path over a file, for comparison with other programs.
     Bench(bench::Args),
 }
@@ -154,6 +160,7 @@ impl Command {
             Self::Compare(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
+            Self::Alarms(args) => args.json(),
             Self::Demo(_) | Self::Bench(_) => false,
         }
     }
@@ -192,6 +199,7 @@ pub fn main() -> ExitCode {
             Command::Compare(args) => compare::compare(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
+            Command::Alarms(args) => alarms::alarms(args).await,
             Command::Bench(args) => bench::bench(args).await,
         }
     });

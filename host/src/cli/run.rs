@@ -3,6 +3,7 @@
 use super::common::{self, EngineArgs};
 use super::costs::Costs;
 use super::serve::Service;
+use super::watching::{self, Watching};
 use super::{Exit, Failure, Outcome, progress};
 use crate::driver::{AtTip, BatchLimits, Parts, RunConfig, RunError, run as drive};
 use crate::live::{About, StatusHub, hex};
@@ -15,6 +16,7 @@ use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::stdout::StdoutStore;
 use crate::store::{Store, StoreError};
+use crate::telemetry::EmfTo;
 use anyhow::anyhow;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ use tokio::sync::watch;
 #[command(after_help = "Examples:
   plimsoll run --policy impressions.toml --input 'events/*.ndjson' --sqlite counts.db
   plimsoll run --policy impressions.toml --input app.log --follow --sqlite counts.db --listen 127.0.0.1:8080
-  plimsoll run --policy impressions.toml --kinesis impressions --start trim-horizon --dynamodb prod
+  plimsoll run --policy impressions.toml --kinesis impressions --start trim-horizon --dynamodb prod --config plimsoll.toml
   plimsoll run --policy impressions.toml --generate rate=1000 --stdout
 
 A second run goes on where the first one stopped. Ctrl-C finishes the batch in hand and exits with 0.")]
@@ -70,6 +72,10 @@ pub struct Args {
     /// Serve the live page, metrics and health there.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Which alarms, whom they reach, where figures go (host/CONFIG.md). Without it a commit lag of 10 minutes and lanes that
+    /// stand still are alarms in the log.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Write rows this often while records come: longer is fewer writes [default: 1s, and at once at the source's tip].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     flush_interval: Option<Duration>,
@@ -113,6 +119,12 @@ pub async fn run(args: Args) -> Outcome {
             kept.name
         )));
     }
+    let watching = watching::config(args.config.as_deref())?;
+    if args.stdout && watching.emf.as_ref().is_some_and(|emf| emf.to == EmfTo::Stdout) {
+        return Err(Exit::Config.because(anyhow!(
+            "`metrics.emf` writes to standard output, and so do the rows (--stdout); give it a file"
+        )));
+    }
     let engines = args.engine.load()?;
     let (source, size) = source(&args).await?;
     let (store, batch) = store(&args).await?;
@@ -145,12 +157,14 @@ pub async fn run(args: Args) -> Outcome {
         idle_timeout: args.idle_timeout.0,
         ..RunConfig::default()
     };
+    let watching = Watching::start(watching, &hub).await?;
     let bar = size.and_then(progress::bytes_of).map(|bar| (bar.clone(), tokio::spawn(follow(bar, Arc::clone(&hub)))));
     let outcome = drive(config, Parts { source, store, engines, policy, hub: Arc::clone(&hub) }, stopped).await;
     if let Some((bar, following)) = bar {
         following.abort();
         bar.finish_and_clear();
     }
+    watching.finish(&outcome).await;
     summary(&hub, &outcome, args.json);
     outcome.map_err(failure)
 }

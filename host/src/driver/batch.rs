@@ -107,7 +107,6 @@ pub(super) struct Worker {
     /// Why nothing more can be read, once it is known.
     broken: Option<RunError>,
     pub bytes_read: u64,
-    pub behind_ms: Option<u64>,
     pub traps: u64,
 }
 
@@ -166,7 +165,6 @@ impl Worker {
             idle,
             broken: None,
             bytes_read: 0,
-            behind_ms: None,
             traps: 0,
         }))
     }
@@ -197,6 +195,7 @@ impl Worker {
             if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= limits.interval) {
                 break;
             }
+            let asked_ms = clock::now_ms();
             let next = match self.read(limits.chunk_bytes.min(limits.bytes), &mut stop).await {
                 Ok(next) => next,
                 Err(error) if gathered.chunks.is_empty() => return Err(error),
@@ -215,7 +214,7 @@ impl Worker {
                     }
                     began.get_or_insert_with(Instant::now);
                     self.bytes_read += chunk.source_bytes;
-                    self.behind_ms = chunk.behind_ms;
+                    context.hub.read(&self.lane, asked_ms, chunk.behind_ms);
                     gathered.bytes += chunk.frames.len();
                     if trouble.is_none() {
                         let full = tokio::task::block_in_place(|| {
@@ -245,7 +244,7 @@ impl Worker {
                         silent = true;
                         break;
                     }
-                    context.hub.at_tip(&self.lane, clock::now_ms());
+                    context.hub.at_tip(&self.lane, asked_ms, tip.n);
                 }
                 Next::Idle if limits.at_tip == AtTip::Wait && !context.config.once => {}
                 // What is there is written at once: the tip is where latency counts.

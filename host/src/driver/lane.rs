@@ -13,6 +13,7 @@ use crate::source::{LaneInfo, Position, Source, SourceError};
 use crate::store::{GapKind, Layout, Store};
 use plimsoll_core::lane::{Answer, Base, Birth, Command, Config, Content, End, Lane, Pin, REPLAY_VERSION, Step, Tip};
 use plimsoll_core::policy::Policy;
+use plimsoll_core::time::ArrivalTime;
 use plimsoll_core::wire::effects::Effects;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -131,6 +132,7 @@ pub(super) async fn drive(
         tracing::error!(lane = %driver.info.name, %error, "the lane cannot go on");
     }
     driver.status.state = state;
+    driver.status.trouble = outcome.as_ref().err().and_then(RunError::trouble);
     driver.tell();
     outcome
 }
@@ -295,13 +297,20 @@ impl Driver {
         let Some(head) = self.lane.head() else { return };
         let (n, position) = (head.n, head.pos.clone());
         (self.status.progress, self.status.idle) = (head.progress, head.idle);
+        // Nothing arrives at what has an end, such as files of last year: there it counts when a batch was read.
+        let arrival = head.progress.arrival.filter(|_| !self.context.source.finite());
+        self.status.durable_ms = self.status.durable_ms.max(arrival.map(ArrivalTime::as_millis));
         while self.told.front().is_some_and(|(told, ..)| *told <= n) {
             let (_, effects, began) = self.told.pop_front().expect("there is a front");
             self.status.account.add(&effects.account);
             self.status.rows_written += effects.groups.iter().map(|g| g.rows.len() as u64).sum::<u64>();
             self.status.batches += 1;
-            self.context.hub.rows(&effects);
+            self.context.hub.rows(&self.info.name, &effects);
             self.context.hub.batch_took(began.elapsed());
+            if arrival.is_none() {
+                let took = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+                self.status.durable_ms = self.status.durable_ms.max(Some(clock::now_ms().saturating_sub(took)));
+            }
         }
         self.status.n = n;
         self.status.position = position.map(Position);
@@ -334,7 +343,6 @@ impl Driver {
         let (worker, computed) =
             task.await.map_err(|e| RunError::Bug { lane: self.info.name.clone(), detail: e.to_string() })?;
         self.status.bytes_read = worker.bytes_read;
-        self.status.behind_ms = worker.behind_ms;
         self.status.traps = worker.traps;
         self.status.misplaced = worker.misplaced();
         self.worker = Some(worker);

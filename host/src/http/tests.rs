@@ -123,12 +123,21 @@ async fn ready_is_not_alive() {
     assert_eq!((status, why.as_str()), (503, "no lane has started yet\n"));
     s.hub.lane(lane("a", None, 1));
     assert_eq!(s.get("/readyz").await.0, 200);
+    let alarm = |lane: &str, since_ms| AlarmView {
+        alarm: "commit-lag".into(),
+        lane: lane.into(),
+        since_ms,
+        found: "commit lag 12m".into(),
+    };
+    s.hub.judged(vec![alarm("a", Some(5)), alarm("b", None)]);
+    let (status, _, said) = s.get("/readyz").await;
+    assert_eq!((status, said.as_str()), (200, "ready\nalarm commit-lag of lane a: commit lag 12m\n"));
 }
 
 #[tokio::test]
 async fn a_watcher_gets_hello_and_then_how_things_stand() {
     let s = running().await;
-    s.hub.rows(&effects(0, Table::Main, &[("<b>", 3, 1)]));
+    s.hub.rows("a", &effects(0, Table::Main, &[("<b>", 3, 1)]));
     s.hub.lane(lane("a", Some(10), 3));
     let seen = s.watch(Duration::from_millis(400)).await;
     let at = |what: &str| seen.find(what).unwrap_or_else(|| panic!("no `{what}` in {seen}"));
@@ -143,7 +152,7 @@ async fn ten_thousand_changes_are_a_few_events() {
     let watching = s.watch(Duration::from_millis(1_300));
     let changing = async {
         for i in 0..10_000 {
-            s.hub.rows(&effects(i % 5 * 10, Table::Main, &[("a", 1, 1)]));
+            s.hub.rows("a", &effects(i % 5 * 10, Table::Main, &[("a", 1, 1)]));
             s.hub.lane(LaneStatus { n: i as u64, ..lane("a", Some(i), i as u64) });
             if i % 10 == 0 {
                 sleep(Duration::from_millis(1)).await;

@@ -7,7 +7,8 @@
 
 pub use crate::store::hex;
 
-use super::{LaneState, LaneStatus, RecentRows, StatusHub};
+use super::{Lags, LaneState, LaneStatus, RecentRows, StatusHub};
+use crate::alarm::AlarmView;
 use crate::store::WriteUnits;
 use plimsoll_core::policy::Op;
 use plimsoll_core::rows::{figure_text, is_overflow};
@@ -50,6 +51,8 @@ pub struct Stats {
     pub event: Option<i64>,
     /// How far behind.
     pub lag: Lags,
+    /// The alarms that are open.
+    pub alarms: Vec<AlarmView>,
     /// Rows written to the store since the process started.
     pub rows_written: u64,
     /// What writing has cost since the process started, by table; empty where nobody charges for it.
@@ -58,19 +61,6 @@ pub struct Stats {
     pub lanes: Vec<LaneView>,
     /// How many lanes there are.
     pub lanes_total: usize,
-}
-
-/// How far behind, in milliseconds. `None`: not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Lags {
-    /// Reading behind the source's tip, as the source says: the slowest lane.
-    pub read_ms: Option<u64>,
-    /// Now − the last sign of life (commit, or a look that found nothing new): the slowest lane that is not done.
-    pub commit_ms: Option<i64>,
-    /// Now − watermark.
-    pub watermark_ms: Option<i64>,
-    /// Of the window that closed last: the moment it closed − its end.
-    pub close_ms: Option<i64>,
 }
 
 /// One lane.
@@ -93,7 +83,9 @@ pub struct LaneView {
     /// Records read since the process started.
     pub read: u64,
     /// Behind the source's tip.
-    pub behind_ms: Option<u64>,
+    pub behind_ms: Option<i64>,
+    /// How far behind.
+    pub lag: Lags,
 }
 
 /// `Account` with its reasons by name.
@@ -147,7 +139,6 @@ impl StatusHub {
         for l in inner.lanes.values() {
             account.0.add(&l.account);
         }
-        let active = || inner.lanes.values().filter(|l| l.state != LaneState::Done);
         // The alarming ones first: a halted lane must not hide behind running ones.
         let worst = inner.lanes.values().max_by_key(|l| alarm(&l.state));
         let watermark = inner.watermark().map(EventTime::as_millis);
@@ -164,15 +155,16 @@ impl StatusHub {
             watermark,
             arrival: inner.arrival().map(ArrivalTime::as_millis),
             event: inner.event().map(EventTime::as_millis),
-            lag: Lags {
-                read_ms: active().filter_map(|l| l.behind_ms).max(),
-                commit_ms: active().map(|l| now - l.at_ms).max(),
-                watermark_ms: watermark.map(|w| now.saturating_sub(w)),
-                close_ms: inner.close_lag_ms,
-            },
+            lag: inner.lags(now),
+            alarms: inner.alarms.iter().filter(|a| a.is_open()).cloned().collect(),
             rows_written: inner.lanes.values().map(|l| l.rows_written).sum(),
             write_units: inner.write_units.clone(),
-            lanes: inner.lanes.values().take(LANES_SHOWN).map(lane_view).collect(),
+            lanes: inner
+                .lanes
+                .values()
+                .take(LANES_SHOWN)
+                .map(|l| lane_view(l, inner.marks[&l.lane].lags(l, now)))
+                .collect(),
             lanes_total: inner.lanes.len(),
             account,
         }
@@ -218,7 +210,7 @@ fn alarm(state: &LaneState) -> u8 {
     }
 }
 
-fn lane_view(l: &LaneStatus) -> LaneView {
+fn lane_view(l: &LaneStatus, lag: Lags) -> LaneView {
     LaneView {
         name: l.lane.clone(),
         state: l.state.name(),
@@ -228,7 +220,8 @@ fn lane_view(l: &LaneStatus) -> LaneView {
         watermark: l.progress.watermark.map(EventTime::as_millis),
         idle: l.idle,
         read: l.account.read,
-        behind_ms: l.behind_ms,
+        behind_ms: lag.read_ms,
+        lag,
     }
 }
 
@@ -270,7 +263,7 @@ mod tests {
     #[test]
     fn a_window_is_final_exactly_when_the_watermark_reached_its_end() {
         let (hub, _) = hub();
-        hub.rows(&effects(0, Table::Main, &[("a", 1, 1 << 60)]));
+        hub.rows("a", &effects(0, Table::Main, &[("a", 1, 1 << 60)]));
         let state = || hub.windows()[0]["state"].as_str().map(String::from);
         hub.lane(lane("a", Some(9), 1));
         assert_eq!(state().as_deref(), Some("provisional"));
@@ -284,8 +277,8 @@ mod tests {
     #[test]
     fn windows_that_a_fast_clock_opened_are_marked() {
         let (hub, _) = hub();
-        hub.rows(&effects(0, Table::Main, &[("a", 5, 1)]));
-        hub.rows(&effects(90_000, Table::Main, &[("fast", 1, 1)]));
+        hub.rows("a", &effects(0, Table::Main, &[("a", 5, 1)]));
+        hub.rows("a", &effects(90_000, Table::Main, &[("fast", 1, 1)]));
         let arrived = |ms| Some(plimsoll_core::time::ArrivalTime::from_millis(ms));
         let mut status = lane("a", Some(3), 6);
         status.progress.arrival = arrived(7);

@@ -6,9 +6,9 @@
 //!
 //! Not here: which fields a policy has (`walk`).
 
+use super::Syntax;
 use super::diagnostic::{Code, Finding};
 use super::tree::{Member, Node, Span, Value, cut};
-use super::{Syntax, walk};
 use crate::policy::{Path, PolicyError, duration, limits};
 use crate::time::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,24 +17,27 @@ use std::str::FromStr;
 
 /// The fields that an object may have.
 #[derive(Debug)]
-pub(super) struct Shape {
-    pub(super) fields: &'static [&'static str],
-    pub(super) later: &'static [Later],
+pub struct Shape {
+    /// Those of this version.
+    pub fields: &'static [&'static str],
+    /// Those that are known and refused, with what is so without them.
+    pub later: &'static [Later],
 }
 
 /// A field of a later version.
 #[derive(Debug)]
-pub(super) struct Later {
-    pub(super) name: &'static str,
+pub struct Later {
+    /// Its name.
+    pub name: &'static str,
     /// What is so without it.
-    pub(super) instead: &'static str,
+    pub instead: &'static str,
     /// The field of this version whose place it takes, so that this one is not missed.
-    pub(super) for_field: &'static str,
+    pub for_field: &'static str,
 }
 
 /// An object that is being read.
 #[derive(Debug)]
-pub(super) struct Section<'n> {
+pub struct Section<'n> {
     path: String,
     place: Span,
     members: &'n [Member],
@@ -44,8 +47,9 @@ pub(super) struct Section<'n> {
 
 /// One field of a section.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'n> {
-    pub(super) path: String,
+pub struct Field<'n> {
+    /// Where it stands, like `window.fixed`.
+    pub path: String,
     pub(super) key: Span,
     pub(super) node: &'n Node,
 }
@@ -58,16 +62,18 @@ struct Place {
 
 /// Where everything stands and what is wrong so far.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     syntax: Syntax,
+    /// Of a document of this kind: which section has a field of this name; the document itself is "".
+    owner: fn(&str) -> Option<&'static str>,
     findings: Vec<Finding>,
     broken: BTreeSet<String>,
     places: BTreeMap<String, Place>,
 }
 
 impl Reader {
-    pub(super) fn new(syntax: Syntax) -> Self {
-        Self { syntax, findings: Vec::new(), broken: BTreeSet::new(), places: BTreeMap::new() }
+    pub(super) fn new(syntax: Syntax, owner: fn(&str) -> Option<&'static str>) -> Self {
+        Self { syntax, owner, findings: Vec::new(), broken: BTreeSet::new(), places: BTreeMap::new() }
     }
 
     pub(super) fn into_findings(self) -> Vec<Finding> {
@@ -81,9 +87,15 @@ impl Reader {
     }
 
     /// Notes a value that is not what was expected.
-    pub(super) fn refuse(&mut self, code: Code, f: &Field<'_>, expected: &str, hint: Option<String>) {
+    pub fn refuse(&mut self, code: Code, f: &Field<'_>, expected: &str, hint: Option<String>) {
         let message = format!("`{}`: found {}, expected {expected}", cut(&f.path), f.node.found());
         self.note(code, &f.path, f.node.span, message, hint);
+    }
+
+    /// Notes what is wrong with a value that must not be repeated.
+    pub fn refuse_secret(&mut self, f: &Field<'_>, expected: &str) {
+        let message = format!("`{}`: expected {expected}", cut(&f.path));
+        self.note(Code::WrongValue, &f.path, f.node.span, message, None);
     }
 
     /// Notes what `validate` says, unless the field, or what it stands in, is broken already.
@@ -122,7 +134,7 @@ impl Reader {
     }
 
     /// An object with a fixed set of fields: notes those that it cannot have.
-    pub(super) fn section<'n>(&mut self, f: &Field<'n>, shape: &Shape) -> Option<Section<'n>> {
+    pub fn section<'n>(&mut self, f: &Field<'n>, shape: &Shape) -> Option<Section<'n>> {
         let mut section = self.members(f, "a group of fields")?;
         for m in section.members {
             let name = m.name.as_str();
@@ -138,7 +150,7 @@ impl Reader {
             }
             let meant = nearest(name, shape.fields);
             section.excused.extend(meant);
-            let owner = walk::owner(name).filter(|_| meant.is_none());
+            let owner = (self.owner)(name).filter(|_| meant.is_none());
             let within = if f.path.is_empty() { String::new() } else { format!(" in `{}`", f.path) };
             let hint = match (meant, owner) {
                 (Some(meant), _) => format!("did you mean `{meant}`?"),
@@ -195,7 +207,7 @@ impl Reader {
 
     /// One of several fields, for an object that holds just one of them: the first in the order of the text. Others are
     /// refused, for the reason given; `toml` and `json` show how one may look.
-    pub(super) fn one_of<'n>(
+    pub fn one_of<'n>(
         &mut self,
         s: &Section<'n>,
         names: &[&'static str],
@@ -231,7 +243,7 @@ impl Reader {
     }
 
     /// Text.
-    pub(super) fn text<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<&'n str> {
+    pub fn text<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<&'n str> {
         match &f.node.value {
             Value::Text(t) => Some(t),
             _ => {
@@ -242,7 +254,7 @@ impl Reader {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, f: &Field<'_>) -> Option<bool> {
+    pub fn flag(&mut self, f: &Field<'_>) -> Option<bool> {
         match f.node.value {
             Value::Bool(b) => Some(b),
             _ => {
@@ -253,7 +265,7 @@ impl Reader {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, f: &Field<'_>, words: &[(&'static str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&mut self, f: &Field<'_>, words: &[(&'static str, T)]) -> Option<T> {
         let names: Vec<&'static str> = words.iter().map(|(w, _)| *w).collect();
         let expected = one_of(&names, "\"");
         let text = self.text(f, &expected, None)?;
@@ -267,7 +279,7 @@ impl Reader {
     }
 
     /// A duration with its unit.
-    pub(super) fn duration(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
+    pub fn duration(&mut self, f: &Field<'_>) -> Option<TimeDelta> {
         self.duration_or(f, None)
     }
 
@@ -329,7 +341,7 @@ impl Reader {
     }
 
     /// A whole number; `expected` names it with its bounds, which `validate` knows.
-    pub(super) fn whole<T: FromStr>(&mut self, f: &Field<'_>, expected: &str) -> Option<T> {
+    pub fn whole<T: FromStr>(&mut self, f: &Field<'_>, expected: &str) -> Option<T> {
         match &f.node.value {
             Value::Number(n) if n.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
                 let n = n.parse::<T>().ok();
@@ -386,7 +398,7 @@ impl Reader {
     }
 
     /// The elements of a list, as fields of their own: `key[0]`, `key[1]`.
-    pub(super) fn list<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<Vec<Field<'n>>> {
+    pub fn list<'n>(&mut self, f: &Field<'n>, expected: &str, hint: Option<String>) -> Option<Vec<Field<'n>>> {
         let Value::List(nodes) = &f.node.value else {
             self.refuse(Code::WrongType, f, expected, hint);
             return None;
@@ -400,15 +412,27 @@ impl Reader {
     }
 }
 
+impl Field<'_> {
+    /// Whether a list stands here.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
+    /// Whether a group of fields stands here.
+    pub fn is_group(&self) -> bool {
+        matches!(self.node.value, Value::Object(_))
+    }
+}
+
 impl<'n> Section<'n> {
     /// A field that may be there.
-    pub(super) fn optional(&self, name: &str) -> Option<Field<'n>> {
+    pub fn optional(&self, name: &str) -> Option<Field<'n>> {
         let m = self.members.iter().find(|m| m.name == name)?;
         Some(Field { path: join(&self.path, name), key: m.key, node: &m.node })
     }
 
     /// All fields, in the order of the text; of duplicates the first.
-    pub(super) fn each(&self) -> Vec<Field<'n>> {
+    pub fn each(&self) -> Vec<Field<'n>> {
         let mut seen = BTreeSet::new();
         let first = self.members.iter().filter(|m| seen.insert(m.name.as_str()));
         first.map(|m| Field { path: join(&self.path, &m.name), key: m.key, node: &m.node }).collect()

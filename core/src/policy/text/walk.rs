@@ -167,7 +167,7 @@ pub(super) const SHAPES: &[(&str, &Shape)] = &[
 ];
 
 /// The section that has a field of this name; the document itself is "".
-pub(super) fn owner(name: &str) -> Option<&'static str> {
+fn owner(name: &str) -> Option<&'static str> {
     let sections = SHAPES.iter().filter(|(section, _)| section.is_empty() || ROOT.fields.contains(section));
     sections.map(|(section, shape)| (*section, shape.fields)).find(|(_, f)| f.contains(&name)).map(|(s, _)| s)
 }
@@ -177,7 +177,7 @@ const ANY_SPAN: TimeDelta = limits::SPAN_MAX;
 
 /// Reads a whole document.
 pub(super) fn policy(root: &Node, text: &str, syntax: Syntax) -> Result<Policy, Vec<Finding>> {
-    let mut r = Reader::new(syntax);
+    let mut r = Reader::new(syntax, owner);
     let Some(s) = r.document(root, &ROOT) else { return Err(r.into_findings()) };
     let spec = spec(&mut r, &s, text);
     for problem in validate::problems(&spec) {
