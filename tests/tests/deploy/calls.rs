@@ -89,7 +89,8 @@ fn services(root: &Path, path: &Path) -> Vec<(&'static str, &'static str, &'stat
 
 /// Whose process a file runs in.
 fn role(file: &str) -> &'static str {
-    if file.contains("rollup") { "RollupRole" } else { "HostRole" }
+    let of_rollup = ["rollup", "store/dynamodb/hours.rs", "store/dynamodb/notes.rs", "store/dynamodb/stream.rs"];
+    if of_rollup.iter().any(|part| file.contains(part)) { "RollupRole" } else { "HostRole" }
 }
 
 #[test]

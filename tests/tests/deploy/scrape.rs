@@ -6,6 +6,7 @@
 use crate::{deployed, read};
 use plimsoll_tests::place::{LIMIT, Place};
 use plimsoll_tests::process::{self, Host, Running, Stop};
+use plimsoll_tests::server::Dynamo;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -79,12 +80,18 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// A host that runs from the image's layout, as a user who owns nothing, with an address that is asked.
-fn running(place: &Place) -> (Running, String) {
+fn running(place: &Place, dynamodb: &Dynamo) -> (Running, String) {
     let root = place.path("image");
     let program = lay_out(&root);
     std::fs::set_permissions(place.dir(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let line = "run --policy policy.toml --input events.ndjson --follow --accept-poison --stdout --listen 127.0.0.1:0";
-    let mut host = Host::copied(&program, line.split(' ')).current_dir(place.dir());
+    let prefix = format!("scraped-{:016x}", rand::random::<u64>());
+    let host = |line: &str| {
+        let words = line.split(' ').chain(["--dynamodb", &prefix]);
+        Host::copied(&program, words).current_dir(place.dir()).aws("http://127.0.0.1:9", dynamodb.url())
+    };
+    let made = host("tables create").run(LIMIT).and_then(|done| done.expect(0));
+    made.unwrap_or_else(|error| panic!("{error:#}"));
+    let mut host = host("run --policy policy.toml --input events.ndjson --follow --accept-poison --listen 127.0.0.1:0");
     host = host.env("HOME", "/nonexistent").env("XDG_CACHE_HOME", "/nonexistent/cache");
     // Only root can become nobody; anybody else owns nothing there either, but the folder.
     if std::fs::read_dir("/root").is_ok() {
@@ -155,7 +162,8 @@ fn the_image_runs_for_a_user_who_owns_nothing_and_tells_what_dashboard_and_alert
     let place = Place::new();
     place.write("policy.toml", POLICY);
     place.write("events.ndjson", EVENTS);
-    let (mut host, address) = running(&place);
+    let dynamodb = Dynamo::start().expect("a DynamoDB");
+    let (mut host, address) = running(&place, &dynamodb);
     assert!(get(&address, "/").contains("<html"), "no page");
     get(&address, "/healthz");
     // Once the records are committed, all there is to tell is told.

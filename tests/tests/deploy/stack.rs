@@ -139,6 +139,7 @@ async fn devices_are_counted_through_what_the_template_makes() {
     let environment: BTreeMap<&str, &str> =
         text(&outputs["HostEnvironment"]).lines().map(|line| line.split_once('=').expect("NAME=VALUE")).collect();
     assert_eq!(environment["AWS_REGION"], aws::REGION);
+    assert_eq!(environment["PLIMSOLL_ALARM_TOPIC"], text(&outputs["TopicArn"]));
     let (stream, tables) = (environment["PLIMSOLL_STREAM"], environment["PLIMSOLL_TABLES"]);
     assert_eq!((stream, tables), (text(&outputs["StreamName"]), prefix.as_str()));
     let dynamodb = aws::dynamodb(url, Retries::Sdk).await;

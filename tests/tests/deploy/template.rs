@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 pub struct Statement {
     pub actions: BTreeSet<String>,
     pub resources: BTreeSet<String>,
-    /// Keys of the request that must have these values.
-    pub equals: BTreeMap<String, String>,
+    /// Keys of the request that must have these values, or begin so where they end in `*`.
+    pub conditions: BTreeMap<String, String>,
 }
 
 /// The template.
@@ -96,24 +96,32 @@ impl Statement {
             _ if v["Ref"].is_string() => text(&v["Ref"]),
             _ => list(&v["Fn::GetAtt"]).iter().map(text).collect::<Vec<_>>().join("."),
         };
-        let mut equals = BTreeMap::new();
-        for (operator, conditions) in value["Condition"].as_object().into_iter().flatten() {
-            assert_eq!(operator, "StringEquals", "{value}");
-            let conditions = conditions.as_object().expect("conditions");
-            equals.extend(conditions.iter().map(|(key, v)| (key.clone(), text(v))));
+        let mut conditions = BTreeMap::new();
+        for (operator, keys) in value["Condition"].as_object().into_iter().flatten() {
+            assert!(["StringEquals", "ForAllValues:StringLike"].contains(&operator.as_str()), "{value}");
+            for (key, wanted) in keys.as_object().expect("conditions") {
+                let [wanted] = each(wanted)[..] else { panic!("{value}: expected one value of {key}") };
+                conditions.insert(key.clone(), text(wanted));
+            }
         }
         Self {
             actions: each(&object["Action"]).into_iter().map(text).collect(),
             resources: each(&object["Resource"]).into_iter().map(resource).collect(),
-            equals,
+            conditions,
         }
     }
 
     /// Whether it allows an action on a resource, in a request that says `context` of itself.
     pub fn allows(&self, action: &str, resource: &str, context: &[(&str, &str)]) -> bool {
-        let meets = |(key, value): (&String, &String)| context.contains(&(key.as_str(), value.as_str()));
+        let meets = |(key, wanted): (&String, &String)| {
+            let found = context.iter().find(|(name, _)| name == key);
+            found.is_some_and(|(_, found)| match wanted.strip_suffix('*') {
+                Some(start) => found.starts_with(start),
+                None => found == wanted,
+            })
+        };
         let named = self.resources.contains(resource) || self.resources.contains("*");
-        self.actions.contains(action) && named && self.equals.iter().all(meets)
+        self.actions.contains(action) && named && self.conditions.iter().all(meets)
     }
 }
 
@@ -132,7 +140,7 @@ fn no_statement_says_all() {
         if statement.resources.iter().any(|resource| resource.contains('*')) {
             // Metrics have no ARN; their namespace bounds it.
             assert_eq!(statement.actions, BTreeSet::from(["cloudwatch:PutMetricData".to_owned()]));
-            assert_eq!(statement.equals["cloudwatch:namespace"], "Plimsoll");
+            assert_eq!(statement.conditions["cloudwatch:namespace"], "Plimsoll");
         }
     }
 }
@@ -164,6 +172,20 @@ fn metrics_of_another_namespace_are_refused() {
     let allows = |context: &[(&str, &str)]| host.iter().any(|s| s.allows("cloudwatch:PutMetricData", "*", context));
     assert!(allows(&[("cloudwatch:namespace", "Plimsoll")]));
     assert!(!allows(&[("cloudwatch:namespace", "AWS/Billing")]) && !allows(&[]));
+}
+
+#[test]
+fn the_rollup_notes_how_far_it_is_and_cannot_touch_a_head() {
+    let rollup = Template::get().role("RollupRole");
+    let allows = |action: &str, resource: &str, pk: &str| {
+        rollup.iter().any(|s| s.allows(action, resource, &[("dynamodb:LeadingKeys", pk)]))
+    };
+    assert!(allows("dynamodb:PutItem", "LanesTable.Arn", "rollup#r/1"));
+    assert!(allows("dynamodb:GetItem", "LanesTable.Arn", "head#impressions//lane"));
+    for action in ["dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:UpdateItem"] {
+        assert!(!allows(action, "LanesTable.Arn", "head#impressions//lane"), "{action}");
+        assert!(!allows(action, "RowsTable.Arn", "rollup#r/1"), "{action}");
+    }
 }
 
 #[test]
