@@ -5,6 +5,7 @@
 #   .ci/tools.sh npm        kinesalite (Kinesis on loopback), playwright-core (drives Chromium)   -> target/tools/npm
 #   .ci/tools.sh python     ministack (DynamoDB and others on loopback), wasmtime for Python      -> target/tools/venv
 #   .ci/tools.sh browser    Chromium from Debian, unless one is there or CHROMIUM names one
+#   .ci/tools.sh deploy     cfn-lint, hadolint, a parser of PromQL; the example device's packages         -> target/tools/deploy
 #
 # A part is installed again only when its list in .ci/tools/ changed. Two runs at once wait for each other.
 # PLIMSOLL_TOOLS names another folder than target/tools.
@@ -33,14 +34,36 @@ npm_part() {
 python_part() {
   local list=("$lists/requirements.txt")
   if fresh "$tools/venv/.stamp" "${list[@]}" && "$tools/venv/bin/python" -c '' 2>/dev/null; then return; fi
+  say "installing ministack and wasmtime from PyPI (about 15 s)"
+  make_venv "$tools/venv" "${list[0]}"
+  stamp "$tools/venv/.stamp" "${list[@]}"
+}
+
+# A fresh Python environment $1 with exactly the packages of the list $2.
+make_venv() {
   command -v python3 >/dev/null || apt_or_fail "Python 3" "python3 python3-venv"
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_or_fail "Python's venv" "python3-venv"
-  say "installing ministack and wasmtime from PyPI (about 15 s)"
-  rm -rf "$tools/venv"
-  python3 -m venv "$tools/venv"
-  "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "${list[0]}" ||
+  rm -rf "$1"
+  python3 -m venv "$1"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$2" ||
     fail "pip could not install the tools"
-  stamp "$tools/venv/.stamp" "${list[@]}"
+}
+
+deploy_part() {
+  local device=$root/host/deploy/device
+  local list=("$lists/deploy.txt" "$device/package.json" "$device/package-lock.json")
+  local folder=$tools/deploy
+  if fresh "$folder/.stamp" "${list[@]}" && "$folder/venv/bin/python" -c '' 2>/dev/null; then return; fi
+  need_node
+  say "installing cfn-lint, hadolint and the example device's packages (about 20 s)"
+  make_venv "$folder/venv" "${list[0]}"
+  rm -rf "$folder/device"
+  mkdir -p "$folder/device"
+  cp "${list[@]:1}" "$folder/device/"
+  # No install scripts: every package here works without its own.
+  (cd "$folder/device" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+    fail "npm could not install the device's packages"
+  stamp "$folder/.stamp" "${list[@]}"
 }
 
 browser_part() {
@@ -58,12 +81,13 @@ if command -v flock >/dev/null; then
   exec 9>"$tools/.lock"
   flock -n 9 || { say "waiting for another run"; flock 9; }
 fi
-[ $# -gt 0 ] || set -- npm python browser
+[ $# -gt 0 ] || set -- npm python browser deploy
 for part in "$@"; do
   case $part in
     npm) npm_part ;;
     python) python_part ;;
     browser) browser_part ;;
-    *) fail "there is no part '$part'; there are: npm, python, browser" ;;
+    deploy) deploy_part ;;
+    *) fail "there is no part '$part'; there are: npm, python, browser, deploy" ;;
   esac
 done

@@ -10,6 +10,7 @@
 //!   the seed and that order alone.
 //! - A request whose reply is lost has been executed: the server's whole answer has come before the connection closes.
 //! - A request that is refused has not been executed.
+//! - A guard is asked before the rules, of every request; what it does not allow is refused as the services do it.
 //!
 //! Not here: TLS. A real AWS endpoint signs its host name, so it cannot be put behind this proxy.
 
@@ -99,10 +100,19 @@ pub struct Proxy {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
+/// Says of a request (`x-amz-target` and body) whether it is allowed.
+pub type Guard = Box<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
+
 struct Shared {
     upstream: String,
+    guard: Option<Guard>,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("upstream", &self.upstream).field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -124,6 +134,18 @@ impl Proxy {
     /// # Panics
     /// If a rule says one in 0.
     pub fn start(upstream: &str, seed: u64, rules: Vec<Rule>) -> Result<Self> {
+        Self::launch(upstream, None, State::new(seed, rules))
+    }
+
+    /// Starts one that lets pass what `guard` allows, and answers all else with 400 `AccessDeniedException`.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn guarded(upstream: &str, guard: Guard) -> Result<Self> {
+        Self::launch(upstream, Some(guard), State::new(0, Vec::new()))
+    }
+
+    fn launch(upstream: &str, guard: Option<Guard>, state: State) -> Result<Self> {
         let Some(host) = upstream.strip_prefix("http://") else {
             bail!("the fault proxy speaks plain HTTP only, so it cannot stand before {upstream}; use a local stand-in");
         };
@@ -131,7 +153,7 @@ impl Proxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { upstream, state: Mutex::new(State::new(seed, rules)) });
+        let shared = Arc::new(Shared { upstream, guard, state: Mutex::new(state) });
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serving = Arc::clone(&shared);
@@ -259,16 +281,20 @@ async fn handle(
     let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let service = target.split('.').next().unwrap_or_default().to_owned();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let target = target.to_owned();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|error| Closed(error.to_string()))?.to_bytes();
+    if shared.guard.as_ref().is_some_and(|allows| !allows(&target, &body)) {
+        return Ok(refusal(Fault::Deny, &service, &operation, &body));
+    }
     let fault = shared.state().decide(&operation);
     match fault {
         Some(Fault::LoseRequest) => return Err(Closed(format!("{operation} is lost before the server"))),
         Some(Fault::Delay(wait)) => tokio::time::sleep(wait).await,
         Some(Fault::LoseReply) | None => {}
-        Some(fault) => {
-            let body = request.into_body().collect().await.map_err(|error| Closed(error.to_string()))?.to_bytes();
-            return Ok(refusal(fault, &service, &operation, &body));
-        }
+        Some(fault) => return Ok(refusal(fault, &service, &operation, &body)),
     }
+    let request = Request::from_parts(head, Full::new(body));
     let reply = forward(shared, server, request).await.map_err(|error| Closed(format!("{error:#}")))?;
     if fault == Some(Fault::LoseReply) {
         return Err(Closed(format!("the reply to {operation} is lost")));
@@ -276,9 +302,7 @@ async fn handle(
     Ok(reply)
 }
 
-async fn forward(shared: &Shared, server: &Upstream, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.context("the client's request ended early")?.to_bytes();
+async fn forward(shared: &Shared, server: &Upstream, request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>> {
     let mut server = server.lock().await;
     let live = match server.take() {
         Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
@@ -288,7 +312,7 @@ async fn forward(shared: &Shared, server: &Upstream, request: Request<Incoming>)
         Some(sender) => sender,
         None => connect(&shared.upstream).await?,
     };
-    let reply = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
+    let reply = sender.send_request(request).await?;
     let (head, body) = reply.into_parts();
     let body = body.collect().await.context("the server's reply ended early")?.to_bytes();
     *server = Some(sender);

@@ -1,4 +1,5 @@
-//! The outside tools that the tests drive: kinesalite, playwright-core, ministack, wasmtime for Python, Chromium.
+//! The outside tools that the tests drive: kinesalite, playwright-core, ministack, wasmtime for Python, Chromium, linters of
+//! what is deployed.
 //!
 //! Invariants
 //! - Which versions, and how they are installed, is written once: in `.ci/tools.sh` and its lists.
@@ -42,9 +43,25 @@ pub fn ensure() -> &'static Tools {
     static TOOLS: OnceLock<Tools> = OnceLock::new();
     TOOLS.get_or_init(|| {
         install(&["npm", "python"]);
-        let dir = std::env::var_os("PLIMSOLL_TOOLS").map_or_else(|| workspace().join("target/tools"), PathBuf::from);
-        Tools { dir }
+        Tools { dir: folder() }
     })
+}
+
+/// The folder of what looks at `host/deploy`: `venv` with cfn-lint, hadolint and a parser of PromQL, and in `device` the
+/// packages of the example device.
+///
+/// # Panics
+/// As [`ensure`].
+pub fn deploy() -> &'static Path {
+    static DEPLOY: OnceLock<PathBuf> = OnceLock::new();
+    DEPLOY.get_or_init(|| {
+        install(&["deploy"]);
+        folder().join("deploy")
+    })
+}
+
+fn folder() -> PathBuf {
+    std::env::var_os("PLIMSOLL_TOOLS").map_or_else(|| workspace().join("target/tools"), PathBuf::from)
 }
 
 /// The Chromium to drive: `CHROMIUM` if it is set, else the first one on the path, installed where that can be done.
