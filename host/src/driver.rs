@@ -262,9 +262,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                                 }
                                 running.insert(info.id.clone(), info.clone());
                                 let (context, halted) = (Arc::clone(&context), halted.clone());
-                                tasks.spawn(async move {
-                                    (info.clone(), lane::drive(context, info, origin, halted).await)
-                                });
+                                tasks.spawn(
+                                    async move { (info.clone(), lane::drive(context, info, origin, halted).await) },
+                                );
                             }
                         }
                         Err(error) if survey::passes(&error) => tracing::warn!(%error, "the heads cannot be read now"),

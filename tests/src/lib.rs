@@ -19,6 +19,7 @@ pub mod records;
 pub mod rows;
 pub mod seed;
 pub mod server;
+pub mod stream;
 pub mod stub;
 pub mod tools;
 pub mod w1;

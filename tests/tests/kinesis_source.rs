@@ -199,12 +199,16 @@ async fn four_shards_give_every_record_once_in_order() {
         tokio::time::sleep(POLL).await;
     }
     create(&client, &stream, 4).await;
-    let Err(SourceError::Refused(why)) = source.lanes().await else { panic!("the new stream is taken for the old one") };
+    let Err(SourceError::Refused(why)) = source.lanes().await else {
+        panic!("the new stream is taken for the old one")
+    };
     assert!(why.contains("made again") && why.contains("--generation"), "{why}");
     let again = look(server.url(), &stream, Start::TrimHorizon).await.expect("a source of the new one");
     let new = again.lanes().await.expect("lanes");
     assert!(new.iter().all(|lane| lanes.iter().all(|old| old.id != lane.id)), "{lanes:?} {new:?}");
-    let Err(SourceError::Gap(why)) = again.open(&lanes[0], None).await.map(drop) else { panic!("an old lane is opened") };
+    let Err(SourceError::Gap(why)) = again.open(&lanes[0], None).await.map(drop) else {
+        panic!("an old lane is opened")
+    };
     assert!(why.contains(&lanes[0].id), "{why}");
     assert!(matches!(again.unlisted(&lanes[0].id), Unlisted::Replaced(_)));
     let gone = new[0].id.replace("shardId-000000000000", "shardId-000000000077");
@@ -431,9 +435,10 @@ async fn generated_records_are_put_in_each_devices_order() {
     let proxy = Proxy::start(server.url(), seed::seed("faulty puts"), rules).expect("a proxy");
     let faulty = aws::kinesis(&proxy.url(), Retries::None).await;
     let mut told = Vec::new();
-    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, put::Packing::Single, &mut |put| told.push(put))
-        .await
-        .expect("they are put");
+    let bytes =
+        put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, put::Packing::Single, &mut |put| told.push(put))
+            .await
+            .expect("they are put");
     assert!(told.is_sorted() && told.last() == Some(&RECORDS), "{told:?}");
     assert!(proxy.fired_times(Fault::Throttle) > 0 && proxy.fired_times(Fault::ServerError) > 0, "{:?}", proxy.fired());
 

@@ -132,9 +132,7 @@ impl Survey {
         }
         match replaced {
             None => Ok(()),
-            Some(why) => {
-                Err(RunError::Source { lane: context.source.describe(), error: SourceError::Refused(why) })
-            }
+            Some(why) => Err(RunError::Source { lane: context.source.describe(), error: SourceError::Refused(why) }),
         }
     }
 

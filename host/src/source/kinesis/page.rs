@@ -306,9 +306,8 @@ mod tests {
     fn every_event_of_a_record_is_a_place_to_go_on() {
         let (all, _) = drain(Page::new(mixed(), 0, ALL, None), 1_000);
         let texts: Vec<&str> = all.iter().map(|(_, text, _)| text.as_str()).collect();
-        let expected = [
-            r#"{"a":1}"#, r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#, r#"{"b":1}"#, r#"{"b":2}"#, r#"{"c":1}"#,
-        ];
+        let expected =
+            [r#"{"a":1}"#, r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#, r#"{"b":1}"#, r#"{"b":2}"#, r#"{"c":1}"#];
         assert_eq!(texts, expected);
         for bytes in [0, 7, 14, 15, 30] {
             assert_eq!(drain(Page::new(mixed(), 0, ALL, None), bytes).0, all, "{bytes} bytes");

@@ -202,7 +202,8 @@ mod tests {
     fn events(payload: &[u8]) -> Vec<String> {
         let all = open(payload, &ALL);
         assert_eq!(all.misplaced, 0);
-        let text = |e: Event| if e.too_long { "too long".into() } else { String::from_utf8_lossy(&e.data).into_owned() };
+        let text =
+            |e: Event| if e.too_long { "too long".into() } else { String::from_utf8_lossy(&e.data).into_owned() };
         all.events.into_iter().map(text).collect()
     }
 

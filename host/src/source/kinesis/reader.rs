@@ -113,12 +113,7 @@ impl Reader {
         Self::at(setting, Start::TrimHorizon, None, past.map(|read| read.sequence)).await
     }
 
-    async fn at(
-        setting: Setting,
-        begin: Start,
-        last: Option<Read>,
-        past: Option<String>,
-    ) -> Result<Self, SourceError> {
+    async fn at(setting: Setting, begin: Start, last: Option<Read>, past: Option<String>) -> Result<Self, SourceError> {
         let poll_min = setting.options.poll_min;
         let page = Page::new(Vec::new(), 0, setting.hash_keys.clone(), None);
         let mut reader = Self {
@@ -149,9 +144,9 @@ impl Reader {
         let request = client.get_shard_iterator().shard_id(shard);
         let request = request.set_stream_name(stream.by_name()).set_stream_arn(stream.by_arn());
         let request = match (&self.last, self.begin) {
-            (Some(last), _) => {
-                request.shard_iterator_type(ShardIteratorType::AtSequenceNumber).starting_sequence_number(&last.sequence)
-            }
+            (Some(last), _) => request
+                .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
+                .starting_sequence_number(&last.sequence),
             (None, Start::TrimHorizon) => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
             (None, Start::Latest) => request.shard_iterator_type(ShardIteratorType::Latest),
             (None, Start::At(ms)) => {

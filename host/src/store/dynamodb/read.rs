@@ -89,9 +89,8 @@ impl DynamoStore {
         let items = self.query(&self.names.rows, pk, Some(&query), usize::MAX).await?;
         // Each part of the row holds the fences of other lanes.
         let parts = items.iter().filter(|part| get_n(part, END) == Some(i128::from(window.end.as_millis())));
-        let fences = parts.flat_map(|part| {
-            part.keys().filter_map(|name| Some((item::fence_alias(name)?, get_u64(part, name)?)))
-        });
+        let fences = parts
+            .flat_map(|part| part.keys().filter_map(|name| Some((item::fence_alias(name)?, get_u64(part, name)?))));
         Ok(fences.collect())
     }
 
