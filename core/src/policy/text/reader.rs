@@ -19,17 +19,6 @@ use std::str::FromStr;
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) fields: &'static [&'static str],
-    pub(super) later: &'static [Later],
-}
-
-/// A field of a later version.
-#[derive(Debug)]
-pub(super) struct Later {
-    pub(super) name: &'static str,
-    /// What is so without it.
-    pub(super) instead: &'static str,
-    /// The field of this version whose place it takes, so that this one is not missed.
-    pub(super) for_field: &'static str,
 }
 
 /// An object that is being read.
@@ -130,12 +119,6 @@ impl Reader {
                 continue;
             }
             let path = join(&f.path, name);
-            if let Some(later) = shape.later.iter().find(|l| l.name == name) {
-                section.excused.push(later.for_field);
-                let message = format!("`{path}` is not in this version yet: {}", later.instead);
-                self.note(Code::NotYet, &path, m.key, message, None);
-                continue;
-            }
             let meant = nearest(name, shape.fields);
             section.excused.extend(meant);
             let owner = walk::owner(name).filter(|_| meant.is_none());
