@@ -7,6 +7,7 @@
 //!
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
+pub mod audit;
 pub mod aws;
 pub mod cli;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod driver;
 pub mod http;
 pub mod live;
 pub mod preview;
+pub mod rollup;
 pub mod runtime;
 pub mod scenario;
 pub mod source;

@@ -8,6 +8,7 @@
 //!
 //! Not here: what the commands do (one file each).
 
+mod audit;
 mod bench;
 mod check;
 mod common;
@@ -16,6 +17,7 @@ mod demo;
 mod preview;
 mod produce;
 mod progress;
+mod rollup;
 mod rows;
 mod run;
 mod scenario;
@@ -51,6 +53,8 @@ pub enum Exit {
     Module = 6,
     /// A lane was paused or halted: nothing was lost, somebody must act.
     Halted = 7,
+    /// An audit found what does not add up.
+    Imbalance = 8,
 }
 
 impl Exit {
@@ -76,7 +80,7 @@ pub type Outcome = Result<(), Failure>;
   plimsoll run --policy impressions.toml --kinesis impressions --dynamodb prod-impressions
   plimsoll rows --policy impressions.toml --sqlite counts.db
 
-Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted."
+Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted, 8 an audit\nfound an imbalance."
 )]
 struct Cli {
     /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
@@ -100,6 +104,10 @@ enum Command {
     Produce(produce::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
+    /// Compares accounts, rows and dead letters, and hours and days with their parts.
+    Audit(audit::Args),
+    /// Brings rows of hours and days in DynamoDB up to date.
+    Rollup(rollup::Args),
     /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
@@ -117,6 +125,8 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Produce(args) => args.json,
             Self::Rows(args) => args.json,
+            Self::Audit(args) => args.json,
+            Self::Rollup(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
             Self::Demo(_) | Self::Bench(_) => false,
@@ -148,6 +158,8 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::check(&args),
             Command::Produce(args) => produce::produce(args).await,
             Command::Rows(args) => rows::rows(args).await,
+            Command::Audit(args) => audit::audit(args).await,
+            Command::Rollup(args) => rollup::rollup(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
             Command::Bench(args) => bench::bench(args).await,

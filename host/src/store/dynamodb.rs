@@ -1,10 +1,13 @@
-//! DynamoDB: rows, dead letters and heads as items of four tables, every write conditional.
+//! DynamoDB: rows, dead letters and heads as items of four tables, every write conditional; two
+//! more for hours and days.
 //!
 //! ```text
 //! <prefix>-rows    main rows, the counter of aliases and the table's identity     TTL on _x
 //! <prefix>-late    late rows                                                      TTL on _x
 //! <prefix>-dead    dead letters
-//! <prefix>-lanes   heads, chunks, the list of lanes
+//! <prefix>-lanes   heads, chunks, the list of lanes; how far the rows' changes were followed
+//! <prefix>-hours   rows of hours and days, made of the rows' change stream (`hours`)
+//! <prefix>-days
 //! ```
 //! Invariants
 //! - One attempt per request: the SDK repeats nothing where something is written. Reading for people and the tables'
@@ -19,15 +22,20 @@ mod apply;
 mod deadline;
 mod failure;
 mod head;
+mod hours;
 mod item;
+mod notes;
 mod read;
 mod row;
+mod stream;
 mod tables;
 
 pub use deadline::DEADLINE_S;
+pub use hours::Hours;
 pub use row::ROW_KEPT_S;
+pub use stream::RowChanges;
 
-use super::{Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
+use super::{Layout, RolledUp, RowQuery, Slots, Store, StoreError, StoredDeadLetter, StoredRow};
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -35,9 +43,11 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use failure::Asked;
-use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits};
+use plimsoll_core::account::Reason;
+use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, StoredPend};
+use plimsoll_core::rollup::{Level, Spans};
 use plimsoll_core::time::TimeDelta;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -56,6 +66,8 @@ pub struct DynamoStore {
     writer: Client,
     /// Tries again.
     reader: Client,
+    /// Reads the rows' changes; tries once, since whoever follows them tries again.
+    streams: aws_sdk_dynamodbstreams::Client,
     region: String,
     names: tables::Names,
     prepared: RwLock<Option<Arc<Prepared>>>,
@@ -93,6 +105,7 @@ impl DynamoStore {
             .build();
         Ok(Self {
             writer: Client::from_conf(base.clone().retry_config(RetryConfig::disabled()).build()),
+            streams: aws_sdk_dynamodbstreams::Client::new(config),
             reader: Client::from_conf(base.retry_config(retry).timeout_config(timeouts).build()),
             region,
             names,
@@ -107,10 +120,11 @@ impl DynamoStore {
         self.check_tables().await
     }
 
-    /// Checks that the tables are there and as they must be, and gives their names.
+    /// Checks that the tables are there and as they must be, those of rollups included, and gives their names.
     pub async fn check_tables(&self) -> Result<Vec<String>, StoreError> {
         self.check().await?;
-        Ok(self.names.all().map(|(name, _)| name.to_owned()).into())
+        self.check_rollups().await?;
+        Ok(self.names.all().into_iter().chain(self.names.rollups()).map(|(name, _)| name.to_owned()).collect())
     }
 
     fn asked<'a>(&'a self, action: &'static str, table: &'a str) -> Asked<'a> {
@@ -177,15 +191,41 @@ impl Store for DynamoStore {
     }
 
     async fn heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError> {
-        self.read_heads(layout).await
+        Ok(self.read_lanes(layout).await?.into_iter().map(|(head, _)| head).collect())
     }
 
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
         self.read_rows(layout, query).await
     }
 
+    async fn rollup(
+        &self,
+        layout: &Layout,
+        spans: &Spans,
+        level: Level,
+        query: &RowQuery,
+    ) -> Result<RolledUp, StoreError> {
+        self.read_rollup(layout, spans, level, query).await
+    }
+
+    async fn slots(&self, layout: &Layout, spans: &Spans) -> Result<Option<Slots>, StoreError> {
+        self.read_slots(layout, spans).await.map(Some)
+    }
+
+    fn rows_kept_s(&self) -> Option<i64> {
+        Some(ROW_KEPT_S)
+    }
+
+    async fn at_work(&self, layout: &Layout) -> Result<Vec<(Head, Option<StoredPend>)>, StoreError> {
+        self.read_lanes(layout).await
+    }
+
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
+    }
+
+    async fn dead_letter_counts(&self, layout: &Layout) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+        self.count_dead_letters(layout).await
     }
 }
 
