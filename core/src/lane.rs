@@ -26,6 +26,7 @@ mod codec;
 mod command;
 mod content;
 mod head;
+mod in_flight;
 mod lineage;
 mod machine;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use chunk::{Chunk, ChunkName, StateRef};
 pub use command::{Answer, Applied, Atomicity, Base, Command, Config, End, Halt, Step};
 pub use content::{Batch, Content, ContentError, Effect, Limits, Pin, Rest, State, Tip};
 pub use head::{Head, LaneKey, StoredHead, StoredPend};
+pub use in_flight::{InFlight, chunks_of, in_flight};
 pub use lineage::{Birth, Ended, NotEnded};
 pub use machine::Lane;
 

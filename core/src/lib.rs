@@ -27,6 +27,7 @@ pub mod lanes;
 mod order;
 pub mod panes;
 pub mod policy;
+pub mod rollup;
 pub mod rows;
 #[cfg(feature = "text")]
 pub mod scenario;

@@ -4,8 +4,8 @@ use plimsoll_core::expr::{Expression, Op as Operation, Step};
 use plimsoll_core::policy::text::{Code, DIAGNOSTICS_MAX, Diagnostics, Syntax, parse};
 use plimsoll_core::policy::{
     Accumulation, Bundle, CalendarUnit, Computed, Derived, Emission, Format, Formula, Future, Input, Keep, Kept, Late,
-    LateBy, LateTo, Limits, Measure, Op, Panes, Path, Policy, Spec, Strategy as Follows, TimeField, TimeUnit,
-    TimestampCombiner, Touching, Trigger, Watermark, Windowing, explain, limits,
+    LateBy, LateTo, Limits, Measure, Op, Panes, Path, Policy, Rollup, Spec, Strategy as Follows, TimeField, TimeUnit,
+    TimestampCombiner, Touching, Trigger, Watermark, Windowing, Zone, explain, limits,
 };
 use plimsoll_core::time::TimeDelta;
 use proptest::collection::vec;
@@ -337,7 +337,26 @@ fn panes() -> impl Strategy<Value = Panes> {
     )
 }
 
-/// Of every kind; a calendar's zone comes from text, since its data does.
+/// A zone comes from text, since its data does.
+fn zone(name: &str) -> Zone {
+    let text = format!(
+        "policy = \"p\"\ninput = {{ time = {{ field = \"t\", unit = \"ms\" }}, key = [\"k\"] }}\n\
+         measures = {{ n = \"count\" }}\nwindow = {{ calendar = {{ every = \"day\", zone = \"{name}\" }} }}"
+    );
+    let p = Policy::from_toml(&text).expect("a known zone");
+    let Windowing::Calendar { zone, .. } = p.spec().window.clone() else { panic!("not the calendar") };
+    zone
+}
+
+/// Fixed windows that make hours, and what they make.
+fn rollup() -> impl Strategy<Value = (Windowing, Rollup)> {
+    let size = select(vec![1, 5, 15, 30, 60]).prop_map(TimeDelta::from_mins);
+    let zones = vec!["UTC", "Asia/Tokyo", "Europe/Berlin"];
+    (size, option::of(select(zones)))
+        .prop_map(|(size, name)| (Windowing::Fixed { size, offset: TimeDelta::ZERO }, Rollup { day: name.map(zone) }))
+}
+
+/// Of every kind.
 fn window() -> impl Strategy<Value = Windowing> {
     fn within(d: TimeDelta) -> impl Strategy<Value = TimeDelta> {
         (0..d.as_millis()).prop_map(TimeDelta::from_millis)
@@ -357,15 +376,8 @@ fn window() -> impl Strategy<Value = Windowing> {
     let units = vec![CalendarUnit::Hour, CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month];
     let zones =
         vec!["UTC", "Asia/Tokyo", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"];
-    let calendar = (select(units), select(zones)).prop_map(|(every, zone)| {
-        let text = format!(
-            "policy = \"p\"\ninput = {{ time = {{ field = \"t\", unit = \"ms\" }}, key = [\"k\"] }}\n\
-             measures = {{ n = \"count\" }}\nwindow = {{ calendar = {{ every = \"day\", zone = \"{zone}\" }} }}"
-        );
-        let p = Policy::from_toml(&text).expect("a known zone");
-        let Windowing::Calendar { zone, .. } = p.spec().window.clone() else { panic!("not the calendar") };
-        Windowing::Calendar { every, zone }
-    });
+    let calendar =
+        (select(units), select(zones)).prop_map(|(every, name)| Windowing::Calendar { every, zone: zone(name) });
     prop_oneof![3 => fixed, 2 => sliding, 1 => cumulative, 2 => session, 1 => calendar, 1 => Just(Windowing::Global)]
 }
 
@@ -377,10 +389,14 @@ fn policy() -> impl Strategy<Value = Policy> {
         dead_letter_bytes: d,
         keys_per_window: n,
     });
-    let when = (window(), option::of(panes()), panes()).prop_flat_map(|(window, panes, of_sessions)| {
+    let windows = prop_oneof![
+        4 => window().prop_map(|window| (window, None)),
+        1 => rollup().prop_map(|(window, rollup)| (window, Some(rollup))),
+    ];
+    let when = (windows, option::of(panes()), panes()).prop_flat_map(|((window, rollup), panes, of_sessions)| {
         let merging = matches!(window, Windowing::Session { .. });
         let panes = panes.or(merging.then_some(of_sessions));
-        (late(panes.is_some()), Just(window), Just(panes))
+        (late(panes.is_some()), Just(window), Just(panes), Just(rollup))
     });
     // Computed fields are known by the last measure that is no count of all.
     let fields = option::of(vec(expression(computed()), 1..3));
@@ -390,7 +406,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             policy,
             input,
             mut watermark,
-            (late, window, panes),
+            (late, window, panes, rollup),
             (mut measures, moments, mut kept, filter, fields),
             mut limits,
         )| {
@@ -400,7 +416,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             if let (Follows::Quantile { per_source, .. }, None) = (&mut watermark.strategy, &input.source) {
                 *per_source = None;
             }
-            if panes.is_none() {
+            if panes.is_none() || rollup.is_some() {
                 kept.clear();
             }
             let mut named = Vec::new();
@@ -425,6 +441,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 derived,
                 kept,
                 panes,
+                rollup,
                 limits,
             };
             Policy::new(spec).expect("only policies are made here")

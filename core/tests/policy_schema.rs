@@ -51,6 +51,11 @@ fn good() -> Vec<Value> {
         "limits": {"record_bytes": 1, "key_bytes": 1900, "dead_letter_bytes": 262_144},
     });
     let mut documents = vec![small, full.clone()];
+    let mut hours = documents[0].clone();
+    hours["rollup"] = json!({"hour": true});
+    documents.push(hours.clone());
+    hours["rollup"] = json!({"hour": true, "day": {"zone": "Asia/Kolkata"}});
+    documents.push(hours);
     full["limits"]["keys_per_window"] = json!(100_000);
     documents.push(full.clone());
     full["limits"].as_object_mut().expect("an object").remove("keys_per_window");
@@ -323,6 +328,7 @@ fn section(place: &str) -> String {
         ["input", _] => "time".into(),
         ["window", kind] => (*kind).into(),
         ["fields"] => "computed".into(),
+        ["rollup", "day"] => "day".into(),
         ["measures", _] => "measure".into(),
         ["measures", name, _] if name.starts_with("scaled") => "scaled".into(),
         ["measures", _, moment @ ("mean" | "variance")] => format!("columns_of_{moment}"),

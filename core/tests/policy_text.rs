@@ -3,8 +3,8 @@
 use plimsoll_core::policy::text::{Syntax, parse};
 use plimsoll_core::policy::{
     Accumulation, Bundle, CalendarUnit, Derived, Emission, Format, Formula, Future, Input, Keep, Late, LateBy, LateTo,
-    Limits, Measure, Op, Panes, Policy, Spec, Strategy, TimeField, TimeUnit, TimestampCombiner, Touching, Trigger,
-    Watermark, Windowing, explain, limits,
+    Limits, Measure, Op, Panes, Policy, Rollup, Spec, Strategy, TimeField, TimeUnit, TimestampCombiner, Touching,
+    Trigger, Watermark, Windowing, explain, limits,
 };
 use plimsoll_core::time::TimeDelta;
 
@@ -109,6 +109,7 @@ fn full() -> Spec {
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,
+        rollup: None,
         limits: Limits { record_bytes: 2_048, key_bytes: 512, dead_letter_bytes: 1_024, keys_per_window: None },
     }
 }
@@ -122,6 +123,22 @@ fn every_field_is_read_in_both_languages() {
     let expected = Policy::new(full()).expect("a good policy");
     assert_eq!(toml(FULL_TOML), expected);
     assert_eq!(Policy::from_json(FULL_JSON).unwrap_or_else(|e| panic!("{e}")), expected);
+}
+
+#[test]
+fn a_rollup_has_a_zone_of_its_own_in_the_policy_and_changes_no_row() {
+    let plain = with("fixed = \"1m\"", "");
+    let hours = with("fixed = \"1m\"", "[rollup]\nhour = true");
+    let days = with("fixed = \"1m\"", "[rollup]\nhour = true\nday = { zone = \"Asia/Kolkata\" }");
+    assert_eq!(plain.spec().rollup, None);
+    assert_eq!(hours.spec().rollup, Some(Rollup { day: None }));
+    let zone = days.spec().rollup.as_ref().and_then(|r| r.day.as_ref()).expect("a zone");
+    assert_eq!((zone.name.as_str(), zone.first, zone.changes.len()), ("Asia/Kolkata", 19_800, 0));
+    assert!(!String::from_utf8_lossy(plain.canonical()).contains("rollup"), "old digests stay");
+    assert_eq!([plain.shape(), hours.shape()], [days.shape(); 2], "rows are the same");
+    assert_ne!(hours.digest(), days.digest());
+    assert!(explain(&days).contains("make rows of hours and days of Asia/Kolkata's calendar, exactly"));
+    assert!(explain(&hours).contains("make rows of hours of UTC, exactly"));
 }
 
 #[test]

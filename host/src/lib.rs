@@ -8,6 +8,7 @@
 //! Not here: windows, watermarks, decoding, the protocol's decisions (`plimsoll-core`).
 
 pub mod alarm;
+pub mod audit;
 pub mod aws;
 pub mod cli;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod live;
 pub mod preview;
 pub mod redrive;
+pub mod rollup;
 pub mod runtime;
 pub mod scenario;
 pub mod source;

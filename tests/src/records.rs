@@ -102,6 +102,27 @@ pub fn troubled(seed: u64, lines: usize) -> Vec<u8> {
     out
 }
 
+/// So few records over many hours, each `step_ms` after the one before, of six keys: in order but for some that come up to 15
+/// minutes late, and some that cannot be read.
+pub fn over_hours(seed: u64, lines: usize, step_ms: i64) -> Vec<u8> {
+    let mut random = seed::generator(seed);
+    let mut out = String::new();
+    for i in 0..lines as i64 {
+        let arrival = START_MS + i * step_ms;
+        let late = if random.random_range(0..8) == 0 { random.random_range(0..15 * MINUTE_MS) } else { 0 };
+        let (placement, creative) = (random.random_range(0..3), random.random_range(0..2));
+        let (impressions, watched) = (random.random_range(-3..9), random.random_range(0..30_000));
+        let ts = if random.random_range(0..50) == 0 { "\"?\"".to_owned() } else { (arrival - late).to_string() };
+        writeln!(
+            out,
+            "{{\"ts\":{ts},\"arr\":{arrival},\"placement\":\"p-{placement}\",\"creative\":\"c-{creative}\",\
+             \"impressions\":{impressions},\"view\":{{\"ms\":{watched}}}}}"
+        )
+        .expect("a String takes any text");
+    }
+    out.into_bytes()
+}
+
 /// What is wrong with an event's fields.
 enum Fault {
     None,

@@ -22,7 +22,9 @@ pub fn explain(policy: &Policy) -> String {
     sentences.extend(expressions(s));
     sentences.extend([times(s), final_when(s)]);
     sentences.extend(s.panes.iter().flat_map(|p| panes::sentences(s, p)));
-    sentences.extend([late(s), future(s), bounds(s)]);
+    sentences.extend([late(s), future(s)]);
+    sentences.extend(rollup(s));
+    sentences.push(bounds(s));
     sentences.join("\n")
 }
 
@@ -235,6 +237,14 @@ fn future(s: &Spec) -> String {
         Future::Accept => "counts where it says",
     };
     format!("A record more than {} ahead of its arrival {goes}, and moves no watermark.", Written(most))
+}
+
+fn rollup(s: &Spec) -> Option<String> {
+    let made = match &s.rollup.as_ref()?.day {
+        None => "hours of UTC".into(),
+        Some(zone) => format!("hours and days of {}'s calendar", zone.name),
+    };
+    Some(format!("The windows' rows make rows of {made}, exactly, and go on doing so when they are amended."))
 }
 
 fn bounds(s: &Spec) -> String {

@@ -73,6 +73,9 @@ pub struct Spec {
     /// When panes are given out; `None` where rows are written at every batch and nothing else is.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
     pub panes: Option<Panes>,
+    /// Rows of hours and days, made of the windows' rows; `None` where there are none. An engine does nothing with it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "canonical::there")]
+    pub rollup: Option<Rollup>,
     /// Bounds on what strangers can make us keep.
     pub limits: Limits,
 }
@@ -236,6 +239,14 @@ pub enum Touching {
     Separate,
     /// They are one.
     Merge,
+}
+
+/// What is made of the windows' rows: hours, and days where a zone says when they begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollup {
+    /// Whose calendar days there are; the hours are that calendar's then. `None`: hours of UTC, and no days.
+    pub day: Option<Zone>,
 }
 
 /// When panes are given out, and how they relate: the Dataflow model's 'when' and 'how'.

@@ -9,6 +9,8 @@
 mod expressions;
 mod measures;
 mod panes;
+#[cfg(feature = "text")]
+mod rollup;
 mod window;
 
 use super::{Derived, LateTo, Measure, Op, Path, Spec, Strategy, Windowing, columns};
@@ -74,6 +76,8 @@ pub mod limits {
     /// Most keys that one lane remembers for the budgets of all its open windows, at 8 bytes each in its state. With so
     /// many of them, further keys of any window count in its overflow row.
     pub const KEYS_REMEMBERED_MAX: u32 = 2_000_000;
+    /// Shortest window that hours are made of, in milliseconds: an hour's row has a place for each of its windows.
+    pub const ROLLUP_WINDOW_MS_MIN: i64 = 60_000;
     /// Longest record, in bytes.
     pub const RECORD_BYTES_MAX: u32 = 16 << 20;
     /// Longest key text, in bytes: a DynamoDB partition key holds 2,048 with our prefix.
@@ -134,6 +138,9 @@ pub(super) fn problems(s: &Spec) -> Vec<PolicyError> {
     p.panes(s);
     p.measures(s);
     p.expressions(s);
+    // An engine does nothing with it, so its module need not hold these words.
+    #[cfg(feature = "text")]
+    p.rollup(s);
     // Beyond the counts above the document is refused anyway, and comparing all pairs of fields would take long.
     let few = s.measures.len() <= limits::MEASURES_MAX && s.kept.len() <= limits::KEPT_MAX;
     if few && s.input.key.len() <= limits::KEY_FIELDS_MAX && s.fields.len() <= limits::COMPUTED_MAX {

@@ -159,6 +159,7 @@ fn spec(window: Windowing, strategy: Strategy, delay: TimeDelta, late: Late) -> 
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,
+        rollup: None,
         limits: Limits {
             record_bytes: limits::RECORD_BYTES_MAX,
             key_bytes: limits::KEY_BYTES_MAX,

@@ -113,6 +113,7 @@ pub fn spec(window: Windowing, panes: Panes) -> Spec {
         derived: Vec::new(),
         kept: vec![kept("first", Keep::First), kept("last", Keep::Last), kept("list", Keep::List { most: 3 })],
         panes: Some(panes),
+        rollup: None,
         limits: Limits { record_bytes: 1 << 16, key_bytes: 256, dead_letter_bytes: 1 << 12, keys_per_window: None },
     }
 }

@@ -9,6 +9,7 @@
 //! Not here: what the commands do (one file each).
 
 mod alarms;
+mod audit;
 mod bench;
 mod check;
 mod common;
@@ -26,6 +27,7 @@ mod progress;
 mod reasons;
 mod redrive;
 mod replay;
+mod rollup;
 mod rows;
 mod run;
 mod scenario;
@@ -68,6 +70,8 @@ pub enum Exit {
     Config = 8,
     /// Two generations were compared and differ by more than was allowed.
     Different = 9,
+    /// An audit found what does not add up.
+    Imbalance = 10,
 }
 
 impl Exit {
@@ -94,7 +98,7 @@ pub type Outcome = Result<(), Failure>;
   plimsoll rows --policy impressions.toml --sqlite counts.db
 
 Exit codes: 0 ok, 1 the run failed, 2 usage, 3 policy, 4 input, 5 store, 6 module, 7 lane paused or halted,
-8 configuration, 9 compared and different."
+8 configuration, 9 compared and different, 10 an audit found an imbalance."
 )]
 struct Cli {
     /// Log lines as JSON, one object a line (also PLIMSOLL_LOG=info,plimsoll=debug for levels).
@@ -132,6 +136,10 @@ enum Command {
     Replay(replay::Args),
     /// Compares the final rows of two generations.
     Compare(compare::Args),
+    /// Compares accounts, rows and dead letters, and hours and days with their parts.
+    Audit(audit::Args),
+    /// Brings rows of hours and days in DynamoDB up to date.
+    Rollup(rollup::Args),
     /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
@@ -158,6 +166,8 @@ impl Command {
             Self::Redrive(args) => args.at.json,
             Self::Replay(args) => args.json,
             Self::Compare(args) => args.json,
+            Self::Audit(args) => args.json,
+            Self::Rollup(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
             Self::Alarms(args) => args.json(),
@@ -197,6 +207,8 @@ pub fn main() -> ExitCode {
             Command::Redrive(args) => redrive::redrive(args).await,
             Command::Replay(args) => replay::replay(args).await,
             Command::Compare(args) => compare::compare(args).await,
+            Command::Audit(args) => audit::audit(args).await,
+            Command::Rollup(args) => rollup::rollup(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
             Command::Alarms(args) => alarms::alarms(args).await,

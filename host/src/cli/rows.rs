@@ -6,6 +6,7 @@ use super::{Exit, Outcome, common};
 use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Completeness, Layout, RowQuery, Store, StoreError, Which};
+use plimsoll_core::rollup::Level;
 use plimsoll_core::rows::{write_late_row, write_row};
 use plimsoll_core::time::EventTime;
 use plimsoll_core::wire::effects::Table;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
   plimsoll rows --policy impressions.toml --sqlite counts.db
   plimsoll rows --policy impressions.toml --dynamodb prod --key '[\"p-017\",\"c-0342\"]' --from 2026-11-23T10:00:00Z
   plimsoll rows --policy impressions.toml --sqlite counts.db --dead-letters
+  plimsoll rows --policy impressions.toml --sqlite counts.db --rollup day
 
 An object a line: a row, its keys and measures with window_start, window_end (ms) and state (provisional, final); a late row
 has arrival_day instead of a state. A dead letter has lane, position, reason, detail, arrival (ms), length (bytes) and the
@@ -42,6 +44,9 @@ pub struct Args {
     /// Records that were set aside instead.
     #[arg(long)]
     dead_letters: bool,
+    /// Rows of hours or days instead, of the policy's `[rollup]`.
+    #[arg(long, value_name = "LEVEL", value_enum, conflicts_with_all = ["late", "dead_letters"])]
+    rollup: Option<Rollup>,
     /// One key: the JSON array of its values.
     #[arg(long, value_name = "JSON")]
     key: Option<String>,
@@ -57,6 +62,12 @@ pub struct Args {
     /// NDJSON, which is what is written anyway: accepted for symmetry with the other commands.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Rollup {
+    Hour,
+    Day,
 }
 
 pub async fn rows(args: Args) -> Outcome {
@@ -80,6 +91,19 @@ pub async fn rows(args: Args) -> Outcome {
     let query = RowQuery { table, key, from: args.from, to: args.to, limit: args.limit };
     let heads = store.heads(&layout).await.map_err(refused)?;
     let completeness = Completeness::of(&policy, &heads);
+    if let Some(level) = args.rollup {
+        let level = match level {
+            Rollup::Hour => Level::Hour,
+            Rollup::Day => Level::Day,
+        };
+        let spans = super::rollup::spans(&policy, level)?;
+        let rolled_up = store.rollup(&layout, &spans, level, &query).await.map_err(refused)?;
+        let completeness = completeness.behind(rolled_up.up_to);
+        for row in rolled_up.rows {
+            write_row(&policy, &row.window, Some(completeness.fate(&row.window)), &row.row, &mut text);
+        }
+        return print(&text);
+    }
     for row in store.rows(&layout, &query).await.map_err(refused)? {
         match row.table {
             Table::Late { day } => write_late_row(&policy, &row.window, day, &row.row, &mut text),

@@ -2,6 +2,7 @@
 
 use super::common::{self, EngineArgs};
 use super::costs::Costs;
+use super::rollup::Beside;
 use super::serve::Service;
 use super::watching::{self, Watching};
 use super::{Exit, Failure, Outcome, progress};
@@ -69,6 +70,9 @@ pub struct Args {
     /// Rows' deltas go to standard output as NDJSON, for pipes: at least once.
     #[arg(long)]
     stdout: bool,
+    /// Bring the hours and days of the policy's `[rollup]` up to date as well, as `plimsoll rollup` does.
+    #[arg(long, requires = "dynamodb")]
+    rollup: bool,
     /// Serve the live page, metrics and health there.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -128,6 +132,10 @@ pub async fn run(args: Args) -> Outcome {
     let engines = args.engine.load()?;
     let (source, size) = source(&args).await?;
     let (store, batch) = store(&args).await?;
+    let beside = match args.dynamodb.as_ref().filter(|_| args.rollup) {
+        Some(prefix) => Some(Beside::start(prefix, Arc::clone(&policy), &args.generation, args.once).await?),
+        None => None,
+    };
     let about = About { source: source.describe(), store: store.describe(), module: engines.digest() };
     tracing::info!(source = %about.source, store = %about.store, policy = %policy.spec().policy, "running");
     let hub = Arc::new(StatusHub::new(about, Arc::clone(&policy), Arc::new(crate::clock::now_ms)));
@@ -166,7 +174,11 @@ pub async fn run(args: Args) -> Outcome {
     }
     watching.finish(&outcome).await;
     summary(&hub, &outcome, args.json);
-    outcome.map_err(failure)
+    let rolled_up = match beside {
+        Some(beside) => beside.finish(args.json).await,
+        None => Ok(()),
+    };
+    outcome.map_err(failure).and(rolled_up)
 }
 
 /// Moves the bar as the lanes read.

@@ -6,7 +6,7 @@ use crate::store::dynamodb::DynamoStore;
 /// Makes or checks DynamoDB tables.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  plimsoll tables create --dynamodb prod     makes prod-rows, prod-late, prod-dead and prod-lanes, on demand
+  plimsoll tables create --dynamodb prod     makes prod-rows, -late, -dead, -lanes, -hours and -days, on demand
   plimsoll tables check --dynamodb prod")]
 pub struct Args {
     /// Make what is missing, or only look.

@@ -29,7 +29,7 @@ const NAME_MAX: usize = 64;
 const NAMESPACE_MAX: usize = 255;
 
 const fn fields(fields: &'static [&'static str]) -> Shape {
-    Shape { fields, later: &[] }
+    Shape { fields }
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -1,10 +1,13 @@
-//! DynamoDB: rows, dead letters and heads as items of four tables, every write conditional.
+//! DynamoDB: rows, dead letters and heads as items of four tables, every write conditional; two
+//! more for hours and days.
 //!
 //! ```text
 //! <prefix>-rows    main rows, the counter of aliases and the table's identity     TTL on _x
 //! <prefix>-late    late rows                                                      TTL on _x
 //! <prefix>-dead    dead letters
-//! <prefix>-lanes   heads, chunks, the list of lanes, the gap ledger
+//! <prefix>-lanes   heads, chunks, the list of lanes, the gap ledger; how far the rows' changes were followed
+//! <prefix>-hours   rows of hours and days, made of the rows' change stream (`hours`)
+//! <prefix>-days
 //! ```
 //! Invariants
 //! - One attempt per request: the SDK repeats nothing where something is written. Reading for people and the tables'
@@ -21,21 +24,27 @@ mod deadline;
 mod failure;
 mod gaps;
 mod head;
+mod hours;
 mod item;
 mod meter;
+mod notes;
 mod part;
 mod read;
 mod rights;
 mod row;
+mod stream;
 mod tables;
 mod weight;
 
 pub use deadline::DEADLINE_S;
+pub use hours::Hours;
 pub use part::LANES_PER_ITEM;
 pub use row::ROW_KEPT_S;
+pub use stream::RowChanges;
 
 use super::{
-    Fences, Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable, WriteUnits, rows_id,
+    Fences, Gap, Layout, RolledUp, RowQuery, Slots, Store, StoreError, StoredDeadLetter, StoredRow, Unwritable,
+    WriteUnits, rows_id,
 };
 use crate::aws::{ATTEMPT_MAX, CONNECT_MAX};
 use async_trait::async_trait;
@@ -45,11 +54,13 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use failure::Asked;
 use meter::Meter;
+use plimsoll_core::account::Reason;
 use plimsoll_core::decode::Decoder;
-use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits};
+use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits, StoredPend};
+use plimsoll_core::rollup::{Level, Spans};
 use plimsoll_core::time::TimeDelta;
 use plimsoll_core::window::Window;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -68,6 +79,8 @@ pub struct DynamoStore {
     writer: Client,
     /// Tries again.
     reader: Client,
+    /// Reads the rows' changes; tries once, since whoever follows them tries again.
+    streams: aws_sdk_dynamodbstreams::Client,
     region: String,
     names: tables::Names,
     meter: Meter,
@@ -113,6 +126,7 @@ impl DynamoStore {
         let writer = base.clone().retry_config(RetryConfig::disabled()).timeout_config(once);
         Ok(Self {
             writer: Client::from_conf(writer.build()),
+            streams: aws_sdk_dynamodbstreams::Client::new(config),
             reader: Client::from_conf(base.retry_config(retry).timeout_config(timeouts).build()),
             region,
             meter: Meter::new(&names),
@@ -144,10 +158,11 @@ impl DynamoStore {
         self.check_tables().await
     }
 
-    /// Checks that the tables are there and as they must be, and gives their names.
+    /// Checks that the tables are there and as they must be, those of rollups included, and gives their names.
     pub async fn check_tables(&self) -> Result<Vec<String>, StoreError> {
         self.check().await?;
-        Ok(self.names.all().map(|(name, _)| name.to_owned()).into())
+        self.check_rollups().await?;
+        Ok(self.names.all().into_iter().chain(self.names.rollups()).map(|(name, _)| name.to_owned()).collect())
     }
 
     fn asked<'a>(&'a self, action: &'static str, table: &'a str) -> Asked<'a> {
@@ -243,15 +258,37 @@ impl Store for DynamoStore {
     }
 
     async fn heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError> {
-        self.read_heads(layout).await
+        Ok(self.read_lanes(layout).await?.into_iter().map(|(head, _)| head).collect())
     }
 
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
         self.read_rows(layout, query).await
     }
 
+    async fn rollup(
+        &self,
+        layout: &Layout,
+        spans: &Spans,
+        level: Level,
+        query: &RowQuery,
+    ) -> Result<RolledUp, StoreError> {
+        self.read_rollup(layout, spans, level, query).await
+    }
+
+    async fn slots(&self, layout: &Layout, spans: &Spans) -> Result<Option<Slots>, StoreError> {
+        self.read_slots(layout, spans).await.map(Some)
+    }
+
+    async fn at_work(&self, layout: &Layout) -> Result<Vec<(Head, Option<StoredPend>)>, StoreError> {
+        self.read_lanes(layout).await
+    }
+
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         self.read_dead_letters(layout, limit).await
+    }
+
+    async fn dead_letter_counts(&self, layout: &Layout) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+        self.count_dead_letters(layout).await
     }
 
     async fn fences(&self, layout: &Layout, window: &Window, key: &[u8]) -> Result<Option<Fences>, StoreError> {

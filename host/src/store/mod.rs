@@ -22,10 +22,12 @@ pub mod stdout;
 
 pub use gap::{Gap, GapKind};
 
+use crate::rollup::Change;
 use async_trait::async_trait;
 use plimsoll_core::account::Reason;
-use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits, Pin};
+use plimsoll_core::lane::{Answer, Atomicity, Batch, Command, Head, LaneKey, Limits, Pin, StoredPend};
 use plimsoll_core::policy::Policy;
+use plimsoll_core::rollup::{Level, Spans, Whole};
 use plimsoll_core::rows::{Fate, combine};
 use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
 use plimsoll_core::window::Window;
@@ -67,8 +69,37 @@ pub trait Store: Send + Sync {
     async fn heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError>;
     /// Rows, ordered by (window end, window start, arrival day, key).
     async fn rows(&self, layout: &Layout, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError>;
+    /// Rows of hours or days, ordered as rows are. A store that keeps its rows for ever makes them when it is asked.
+    async fn rollup(
+        &self,
+        layout: &Layout,
+        spans: &Spans,
+        level: Level,
+        query: &RowQuery,
+    ) -> Result<RolledUp, StoreError> {
+        let rows = self.rows(layout, &crate::rollup::read::parts(query)).await?;
+        let rows = crate::rollup::read::made(layout, spans, level, query, &rows);
+        Ok(RolledUp { rows, up_to: UpTo::All })
+    }
+    /// The heads of all lanes, each with the batch that is being written, as they stood at one moment each.
+    async fn at_work(&self, layout: &Layout) -> Result<Vec<(Head, Option<StoredPend>)>, StoreError> {
+        Ok(self.heads(layout).await?.into_iter().map(|head| (head, None)).collect())
+    }
+    /// The slots of hours and days with the rows they are made of; `None` where they are made of the rows when they are read.
+    /// Days are read before hours and hours before rows: what is behind is never seen ahead.
+    async fn slots(&self, _: &Layout, _: &Spans) -> Result<Option<Slots>, StoreError> {
+        Ok(None)
+    }
     /// Dead letters, in no order, at most `limit`. Once a lane's head says `n`, all letters of its batches up to n are there.
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError>;
+    /// How many dead letters there are of each lane and reason.
+    async fn dead_letter_counts(&self, layout: &Layout) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for letter in self.dead_letters(layout, usize::MAX).await? {
+            *counts.entry((letter.lane, letter.reason)).or_default() += 1;
+        }
+        Ok(counts)
+    }
     /// Writes a gap down, once per lane, kind and position. Where it is there already its acceptance is added, and nothing
     /// else changed. Gives the entry as it stands then.
     async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError>;
@@ -183,6 +214,38 @@ pub struct StoredRow {
     pub version: u64,
 }
 
+/// Rows of hours or days, and how far they can be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledUp {
+    /// The rows.
+    pub rows: Vec<StoredRow>,
+    /// What is in them.
+    pub up_to: UpTo,
+}
+
+/// How far hours and days are behind the rows that they are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpTo {
+    /// They were made of the rows as they stand.
+    All,
+    /// What the heads stood for when the policy's watermark was this is in them; more may be.
+    Watermark(Option<EventTime>),
+}
+
+/// Key and bounds of an hour or day.
+pub type SpanKey = (Vec<u8>, Window);
+
+/// Hours and days with their slots, and the rows that these were made of.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    /// Days; none where the policy has none.
+    pub days: BTreeMap<SpanKey, Whole>,
+    /// Hours.
+    pub hours: BTreeMap<SpanKey, Whole>,
+    /// Rows as they stand, each by itself where several of a key and window add up.
+    pub rows: Vec<Change>,
+}
+
 /// The order of rows in answers.
 pub fn sort(rows: &mut [StoredRow]) {
     rows.sort_by(|a, b| (a.window, a.table, &a.row.key).cmp(&(b.window, b.table, &b.row.key)));
@@ -242,6 +305,17 @@ impl Completeness {
     /// The watermark of the policy: the least of its lanes.
     pub fn watermark(&self) -> Option<EventTime> {
         self.progress.watermark
+    }
+
+    /// The same for hours and days, which may be behind the rows.
+    #[must_use]
+    pub fn behind(self, up_to: UpTo) -> Self {
+        match up_to {
+            UpTo::All => self,
+            UpTo::Watermark(w) => {
+                Self { progress: Progress { watermark: self.progress.watermark.min(w), ..self.progress }, ..self }
+            }
+        }
     }
 
     /// Whether a main row of this window may still change.

@@ -23,6 +23,7 @@ mod schema;
 
 use super::{Gap, Layout, RowQuery, Store, StoreError, StoredDeadLetter, StoredRow};
 use async_trait::async_trait;
+use plimsoll_core::account::Reason;
 use plimsoll_core::decode::Decoder;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Content, Head, LaneKey, Limits, StoredHead};
 use plimsoll_core::time::ArrivalTime;
@@ -32,6 +33,7 @@ use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, TransactionBehavior, params,
 };
 use schema::Names;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -187,6 +189,11 @@ impl Store for SqliteStore {
     async fn dead_letters(&self, layout: &Layout, limit: usize) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let layout = layout.clone();
         self.blocking(move |path| read::dead_letters(path, &layout, limit)).await
+    }
+
+    async fn dead_letter_counts(&self, layout: &Layout) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+        let layout = layout.clone();
+        self.blocking(move |path| read::dead_letter_counts(path, &layout)).await
     }
 
     async fn note_gap(&self, layout: &Layout, gap: &Gap) -> Result<Gap, StoreError> {

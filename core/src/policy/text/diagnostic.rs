@@ -56,8 +56,6 @@ pub enum Code {
     WrongValue,
     /// Two fields that exclude each other.
     Conflict,
-    /// Something that a later version will have.
-    NotYet,
 }
 
 /// All that is wrong with a document, in order of place; never empty.

@@ -5,7 +5,7 @@
 //!
 //! Not here: what is said of a policy's own fields (`walk`).
 
-pub use super::reader::{Field, Later, Reader, Section, Shape};
+pub use super::reader::{Field, Reader, Section, Shape};
 
 use super::diagnostic::finish;
 use super::{Diagnostics, Syntax, tree};
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString as _;
 
-    const ROOT: Shape = Shape { fields: &["name", "every"], later: &[] };
+    const ROOT: Shape = Shape { fields: &["name", "every"] };
 
     #[test]
     fn everything_wrong_is_said_with_its_place() {

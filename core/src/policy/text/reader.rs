@@ -20,19 +20,6 @@ use std::str::FromStr;
 pub struct Shape {
     /// Those of this version.
     pub fields: &'static [&'static str],
-    /// Those that are known and refused, with what is so without them.
-    pub later: &'static [Later],
-}
-
-/// A field of a later version.
-#[derive(Debug)]
-pub struct Later {
-    /// Its name.
-    pub name: &'static str,
-    /// What is so without it.
-    pub instead: &'static str,
-    /// The field of this version whose place it takes, so that this one is not missed.
-    pub for_field: &'static str,
 }
 
 /// An object that is being read.
@@ -142,12 +129,6 @@ impl Reader {
                 continue;
             }
             let path = join(&f.path, name);
-            if let Some(later) = shape.later.iter().find(|l| l.name == name) {
-                section.excused.push(later.for_field);
-                let message = format!("`{path}` is not in this version yet: {}", later.instead);
-                self.note(Code::NotYet, &path, m.key, message, None);
-                continue;
-            }
             let meant = nearest(name, shape.fields);
             section.excused.extend(meant);
             let owner = (self.owner)(name).filter(|_| meant.is_none());

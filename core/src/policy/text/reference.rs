@@ -3,7 +3,6 @@
 //! Not here: the texts of the fields; they are the doc comments of `schema`.
 
 use super::diagnostic::Code;
-use super::reader::Later;
 use super::{DEPTH_MAX, DIAGNOSTICS_MAX, SIZE_MAX, schema, walk};
 use crate::expr::limits as expression;
 use crate::policy::{Policy, explain, limits};
@@ -30,7 +29,7 @@ longest     = { max = "watch_ms" }
 "#;
 
 /// Policies that show the rest.
-const MORE: [(&str, &str); 4] = [
+const MORE: [(&str, &str); 5] = [
     (
         "Days of a place, with a mean and a variance; a row is amended for two more days",
         r#"policy = "views-by-day"
@@ -101,6 +100,27 @@ sales   = "count"
 large   = { sum = "big" }
 revenue = { sum = { field = "price", scale = 2 } }
 price   = { mean = { field = "price", scale = 2 } }
+"#,
+    ),
+    (
+        "Minutes with hours and days in a place half an hour off; an hour is final when its last minute is",
+        r#"policy = "orders"
+
+[input]
+time = { field = "ts", unit = "ms" }
+key  = ["shop"]
+
+[window]
+fixed = "1m"
+
+[measures]
+orders  = "count"
+revenue = { sum = { field = "price", scale = 2 } }
+largest = { max = { field = "price", scale = 2 } }
+
+[rollup]
+hour = true
+day  = { zone = "Asia/Kolkata" }
 "#,
     ),
     (
@@ -184,6 +204,7 @@ pub fn reference() -> String {
             "when" => "a trigger".to_owned(),
             "after_watermark" | "after_processing_time" => format!("a trigger `{section}`"),
             "measure" => "a measure".to_owned(),
+            "day" => "`rollup.day`".to_owned(),
             name => format!("`{name}`"),
         };
         let node = if section.is_empty() { &schema } else { &schema["$defs"][section] };
@@ -207,9 +228,6 @@ pub fn reference() -> String {
             }
         }
         p("");
-        for sentence in later(shape.later) {
-            p(&format!("{sentence}\n"));
-        }
     }
     p("## Types\n");
     for name in ["duration", "shift", "path", "name", "expression"] {
@@ -252,6 +270,15 @@ pub fn reference() -> String {
     p("  refused unless `trigger.may_lose_data = true` says that this is meant.");
     p(
         "- A mean makes 2 columns of the measures, a variance 3, unless they are made of measures that are there anyway.",
+    );
+    p(
+        "- `rollup` needs fixed windows of 1m or more that divide the hour, without an offset, and no measure that does not add",
+    );
+    p(
+        "  up. An hour's or day's row holds sums of sums, the least of the least, the greatest of the greatest, and means and",
+    );
+    p(
+        "  variances out of these: what the same windows would give. Late rows have no hours: they are looked at one by one.",
     );
     p(&format!("- A document has at most {} KiB and is at most {DEPTH_MAX} deep.\n", SIZE_MAX >> 10));
     p("## Errors\n");
@@ -373,17 +400,6 @@ fn field(schema: &Value, section: &Value, name: &str) -> String {
         write!(meaning, "<br>`{word}`: {what}").expect("a String takes any text");
     }
     format!("| `{name}` | {} | {default} | {meaning} |", kind(schema, field))
-}
-
-/// What a later version will have, a sentence for each reason.
-fn later(all: &[Later]) -> Vec<String> {
-    let same = all.chunk_by(|a, b| a.instead == b.instead);
-    same.map(|group| {
-        let names: Vec<String> = group.iter().map(|l| format!("`{}`", l.name)).collect();
-        let verb = if names.len() == 1 { "is" } else { "are" };
-        format!("{} {verb} not in this version yet: {}.", names.join(", "), group[0].instead)
-    })
-    .collect()
 }
 
 /// A type in words.

@@ -4,11 +4,13 @@
 //! - Every default, bound and word of the schema comes from the constants and types that `walk` and `validate` use.
 //! - What `PolicyDocument` writes, `walk` reads: a test goes through all properties of the schema.
 //!
-//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `expression`.
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `rollup`,
+//! `expression`.
 //! Not here: reading (`walk`), the document in sentences (`reference`).
 
 mod expression;
 mod measures;
+mod rollup;
 mod trigger;
 mod window;
 
@@ -28,6 +30,7 @@ use std::borrow::Cow;
 
 use expression::{ExpressionDocument, Fields};
 use measures::Measures;
+use rollup::RollupDocument;
 use trigger::TriggerDocument;
 use window::WindowDocument;
 
@@ -73,6 +76,10 @@ pub struct PolicyDocument {
     trigger: Option<TriggerDocument>,
     /// What is computed: the rows' columns by name, in the order of the text.
     measures: Measures,
+    /// Rows of hours and days, made of the windows' rows; none where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RollupDocument", default)]
+    rollup: Option<RollupDocument>,
     /// Bounds on what strangers can make us keep.
     #[schemars(default)]
     limits: LimitsDocument,
@@ -354,7 +361,7 @@ impl PolicyDocument {
         let spec = policy.spec();
         // Its version is the document's; columns, derived numbers and kept values are written together.
         let Spec { v: _, policy, filter, input, fields, window, .. } = spec;
-        let Spec { watermark, late, measures: _, derived: _, kept: _, panes, limits, .. } = spec;
+        let Spec { watermark, late, measures: _, derived: _, kept: _, panes, rollup, limits, .. } = spec;
         Self {
             schema: None,
             policy: Name(policy.clone()),
@@ -372,6 +379,7 @@ impl PolicyDocument {
             late: LateDocument::of(late),
             trigger: panes.as_ref().map(|p| TriggerDocument::of(p, late)),
             measures: Measures::of(spec),
+            rollup: rollup.as_ref().map(RollupDocument::of),
             limits: LimitsDocument::of(limits),
         }
     }

@@ -3,12 +3,14 @@
 //! A field that is wrong gets the most permissive value in its place (`ANY_SPAN`, no path, …), so that the rules over
 //! the whole policy find what else is wrong and nothing that is not.
 //!
-//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `expression`.
+//! Sections with a grammar of their own stand in files of their own: `window`, `trigger`, `measures`, `rollup`,
+//! `expression`.
 //! Not here: how a field is read (`reader`), the rules over the whole policy (`validate`), the same form as types for
 //! the schema (`schema`); a test keeps the two in step.
 
 mod expression;
 mod measures;
+mod rollup;
 mod trigger;
 mod window;
 
@@ -16,7 +18,7 @@ pub(super) use trigger::loss;
 
 use super::Syntax;
 use super::diagnostic::{Code, Finding};
-use super::reader::{Field, Later, Reader, Section, Shape};
+use super::reader::{Field, Reader, Section, Shape};
 use super::tree::{Node, Value};
 use crate::policy::validate;
 use crate::policy::{
@@ -78,10 +80,10 @@ const ROOT: Shape = Shape {
         "late",
         "trigger",
         "measures",
+        "rollup",
         "limits",
         "$schema",
     ],
-    later: &[Later { name: "rollup", instead: "rows are those of `window`", for_field: "" }],
 };
 const INPUT: Shape = fields(&["format", "time", "arrival", "key", "source"]);
 const TIME: Shape = fields(&["field", "unit", "unit_check"]);
@@ -140,10 +142,12 @@ const COLUMNS_OF_VARIANCE: Shape = fields(&["sum", "count", "squares"]);
 const LIST: Shape = fields(&["field", "most"]);
 const QUANTILE: Shape = fields(&["field", "q"]);
 const TOP_K: Shape = fields(&["field", "k"]);
+const ROLLUP: Shape = fields(&["hour", "day"]);
+const DAY: Shape = fields(&["zone"]);
 const LIMITS: Shape = fields(&["record_bytes", "key_bytes", "dead_letter_bytes", "keys_per_window"]);
 
 const fn fields(fields: &'static [&'static str]) -> Shape {
-    Shape { fields, later: &[] }
+    Shape { fields }
 }
 
 /// The groups of fields that the reference shows, as the schema names them, in its order.
@@ -163,6 +167,8 @@ pub(super) const SHAPES: &[(&str, &Shape)] = &[
     ("after_watermark", &AFTER_WATERMARK),
     ("after_processing_time", &AFTER_PROCESSING_TIME),
     ("measure", &MEASURE),
+    ("rollup", &ROLLUP),
+    ("day", &DAY),
     ("limits", &LIMITS),
 ];
 
@@ -209,6 +215,8 @@ fn spec(r: &mut Reader, s: &Section<'_>, text: &str) -> Spec {
     if panes.is_none() && r.is_broken("window") {
         all.kept.clear();
     }
+    // What stands there may have been windows that make hours.
+    let rollup = rollup::rollup(r, s).filter(|_| !r.is_broken("window"));
     Spec {
         v: limits::CANONICAL_VERSION,
         policy,
@@ -222,6 +230,7 @@ fn spec(r: &mut Reader, s: &Section<'_>, text: &str) -> Spec {
         derived: all.derived,
         kept: all.kept,
         panes,
+        rollup,
         limits: bounds(r, s),
     }
 }

@@ -32,7 +32,7 @@ impl Problems {
                     self.value("window.cumulative.step", Written(*step), expected);
                 }
             }
-            Windowing::Calendar { zone, .. } => self.zone(zone),
+            Windowing::Calendar { zone, .. } => self.zone("window.calendar.zone", zone),
             Windowing::Session { gap, gap_field, .. } => {
                 self.span("window.session.gap", *gap, 1);
                 if let Some(p) = gap_field {
@@ -44,7 +44,7 @@ impl Problems {
     }
 
     #[inline(never)]
-    fn zone(&mut self, zone: &Zone) {
+    pub(super) fn zone(&mut self, at: &str, zone: &Zone) {
         let ascending = zone.changes.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let small = |seconds: i32| seconds.unsigned_abs() < 86_400;
         if zone.changes.len() > limits::ZONE_CHANGES_MAX
@@ -52,7 +52,7 @@ impl Problems {
             || !small(zone.first)
             || !zone.changes.iter().all(|(_, offset)| small(*offset))
         {
-            self.value("window.calendar.zone", quoted(&zone.name), "a zone of at most 2000 changes in order");
+            self.value(at, quoted(&zone.name), "a zone of at most 2000 changes in order");
         }
     }
 

@@ -100,6 +100,7 @@ fn policy() -> Policy {
         derived: Vec::new(),
         kept: Vec::new(),
         panes: None,
+        rollup: None,
         limits: Limits { record_bytes: 1_000, key_bytes: 100, dead_letter_bytes: 100, keys_per_window: None },
     })
     .expect("the self-test's policy follows the rules")

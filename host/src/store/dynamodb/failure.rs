@@ -82,7 +82,7 @@ impl Asked<'_> {
             | "SerializationException"
             | "RequestEntityTooLarge" => Failure::Impossible(seen),
             "ResourceNotFoundException" => Failure::Refused(format!(
-                "{seen}; expected the four tables of `{prefix}` there: `plimsoll tables create --dynamodb {prefix}` \
+                "{seen}; expected the tables of `{prefix}` there: `plimsoll tables create --dynamodb {prefix}` \
                  makes them, AWS_REGION says where"
             )),
             "AccessDeniedException" | "KMSAccessDeniedException" | "OptInRequired" => {

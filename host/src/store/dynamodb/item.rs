@@ -106,6 +106,11 @@ pub(super) fn row_sk(table: Table, window: &Window, part: u64) -> String {
     sk
 }
 
+/// The part that a row's sort key names; none if it is no key of ours.
+pub(super) fn row_part(sk: &str) -> Option<u32> {
+    sk.split_once('#').map_or(Some(0), |(_, part)| u32::from_str_radix(part, 36).ok())
+}
+
 fn whole_row_sk(table: Table, window: &Window) -> String {
     let (start, end) = (instant(window.start.as_millis()), instant(window.end.as_millis()));
     match table {

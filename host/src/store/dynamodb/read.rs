@@ -15,14 +15,16 @@ use crate::store::{Fences, Layout, RowQuery, StoreError, StoredDeadLetter, Store
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use plimsoll_core::account::Reason;
-use plimsoll_core::lane::{Head, LaneKey};
+use plimsoll_core::lane::{Head, LaneKey, StoredPend};
 use plimsoll_core::policy::Measure;
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Row, Table};
+use std::collections::BTreeMap;
 
 impl DynamoStore {
-    pub(super) async fn read_heads(&self, layout: &Layout) -> Result<Vec<Head>, StoreError> {
+    /// Heads with what is pending beside them.
+    pub(super) async fn read_lanes(&self, layout: &Layout) -> Result<Vec<(Head, Option<StoredPend>)>, StoreError> {
         let table = &self.names.lanes;
         let listed = self.query(table, item::lanes_pk(&layout.lane("")), None, usize::MAX).await?;
         let lanes: Vec<LaneKey> = listed
@@ -35,10 +37,10 @@ impl DynamoStore {
             let got = get.send().await.map_err(|e| self.asked("GetItem", table).failure(&e))?;
             // Listed and never made: its host died between the two.
             let Some(item) = got.item else { return Ok(None) };
-            let head = stored(&item).and_then(|h| Head::decode(&h.bytes).ok());
-            head.map(Some).ok_or_else(|| self.broken(table, &item))
+            let lane = stored(&item).and_then(|h| Some((Head::decode(&h.bytes).ok()?, h.pend)));
+            lane.map(Some).ok_or_else(|| self.broken(table, &item))
         });
-        let heads: Vec<Option<Head>> = heads.buffered(IN_FLIGHT).try_collect().await?;
+        let heads: Vec<Option<(Head, Option<StoredPend>)>> = heads.buffered(IN_FLIGHT).try_collect().await?;
         Ok(heads.into_iter().flatten().collect())
     }
 
@@ -70,7 +72,7 @@ impl DynamoStore {
     ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let table = &self.names.dead;
         let mut letters = Vec::new();
-        for head in self.read_heads(layout).await? {
+        for (head, _) in self.read_lanes(layout).await? {
             let left = limit - letters.len();
             if left == 0 {
                 break;
@@ -92,6 +94,43 @@ impl DynamoStore {
         let fences = parts
             .flat_map(|part| part.keys().filter_map(|name| Some((item::fence_alias(name)?, get_u64(part, name)?))));
         Ok(fences.collect())
+    }
+
+    /// Their codes alone: letters may be long, and there may be many.
+    pub(super) async fn count_dead_letters(
+        &self,
+        layout: &Layout,
+    ) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+        let table = &self.names.dead;
+        let mut counts = BTreeMap::new();
+        for (head, _) in self.read_lanes(layout).await? {
+            let query = self
+                .reader
+                .query()
+                .table_name(table)
+                .consistent_read(true)
+                .key_condition_expression("#pk = :pk")
+                .projection_expression("#pk, #sk, #code")
+                .expression_attribute_names("#pk", PK)
+                .expression_attribute_names("#sk", SK)
+                .expression_attribute_names("#code", "code")
+                .expression_attribute_values(":pk", s(item::base36(head.alias)));
+            let mut next = None;
+            loop {
+                let page = query.clone().set_exclusive_start_key(next).send().await;
+                let page = page.map_err(|e| self.asked("Query", table).failure(&e))?;
+                for item in page.items() {
+                    let code = get_n(item, "code").and_then(|code| u16::try_from(code).ok());
+                    let reason = code.and_then(Reason::from_code).ok_or_else(|| self.broken(table, item))?;
+                    *counts.entry((head.key.lane.clone(), reason)).or_default() += 1;
+                }
+                next = page.last_evaluated_key;
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(counts)
     }
 
     /// Items of one partition, of windows that start where `rows` wants them, at most `limit`.
@@ -136,7 +175,7 @@ impl DynamoStore {
     }
 
     /// All rows of a name, of windows that start where `query` wants them. Reads the whole table.
-    async fn scan(&self, table: &str, id: &str, query: &RowQuery) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn scan(&self, table: &str, id: &str, query: &RowQuery) -> Result<Vec<Item>, StoreError> {
         let at = |t: Option<EventTime>, otherwise| n(t.map_or(otherwise, EventTime::as_millis));
         let scan = self
             .reader
@@ -166,7 +205,7 @@ impl DynamoStore {
     }
 }
 
-fn row(item: &Item, id: &str, which: Which, measures: &[Measure]) -> Option<StoredRow> {
+pub(super) fn row(item: &Item, id: &str, which: Which, measures: &[Measure]) -> Option<StoredRow> {
     let time = |name| Some(EventTime::from_millis(i64::try_from(get_n(item, name)?).ok()?));
     let key = get_s(item, PK)?.strip_prefix(id)?.strip_prefix('#')?;
     let day = match item.get(DAY) {

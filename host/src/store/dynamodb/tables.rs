@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - A table that is not as it must be is refused with what was found, what was expected and the mend; none is changed but
-//!   those that `create` makes, and their time to live.
+//!   those that `create` makes, their time to live, and the rows' stream where there is none.
 //! - The counter of aliases names the table it was made in. In a restored or copied table it names another one: fences and
 //!   heads there may not fit each other, so it is refused.
 //! - It also says how many lanes share an item of a row (`part`): written once, on a condition, for as long as the table is.
@@ -36,6 +36,8 @@ pub(super) struct Names {
     pub late: String,
     pub dead: String,
     pub lanes: String,
+    pub hours: String,
+    pub days: String,
 }
 
 /// Whether a table's items expire.
@@ -60,6 +62,8 @@ impl Names {
             late: name("late"),
             dead: name("dead"),
             lanes: name("lanes"),
+            hours: name("hours"),
+            days: name("days"),
         })
     }
 
@@ -71,6 +75,11 @@ impl Names {
             (&self.lanes, Expiry::Never),
         ]
     }
+
+    /// Those that rollups need beside. What is in them is what stays when rows have expired: they have no time to live.
+    pub(super) fn rollups(&self) -> [(&str, Expiry); 2] {
+        [(&self.hours, Expiry::Never), (&self.days, Expiry::Never)]
+    }
 }
 
 /// What the counter of aliases says of its table.
@@ -80,52 +89,91 @@ struct Marked {
     lanes_per_item: Option<u64>,
 }
 
+/// What looking at tables has found.
+#[derive(Default)]
+struct Look {
+    wrong: Vec<String>,
+    denied: rights::Denied,
+}
+
 impl DynamoStore {
-    /// Looks at the four tables, and gives the identity of the table of rows.
+    /// Looks at the four tables that counting needs, and gives the identity of the table of rows.
     pub(super) async fn check(&self) -> Result<String, StoreError> {
-        let (mut wrong, mut denied) = (Vec::new(), Vec::new());
+        let mut look = Look::default();
         let mut id = None;
         for (name, expiry) in self.names.all() {
-            let Some(described) = rights::allowed(self.describe_table(name).await, &mut denied)? else { continue };
-            let Some(table) = described else {
-                wrong.push(format!("{name}: found no such table, expected one"));
-                continue;
-            };
-            let mut faults = faults(&table, &self.region);
-            if expiry == Expiry::Rows && faults.is_empty() {
-                let ttl = rights::allowed(self.describe_expiry(name).await, &mut denied)?;
-                faults.extend(ttl.and_then(|ttl| expiry_fault(ttl.as_ref())));
-            }
-            wrong.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
+            let table = self.look(name, expiry, &mut look).await?;
             if name == self.names.rows {
-                id = identity(&table);
+                id = table.as_ref().and_then(identity);
             }
         }
-        rights::refuse(denied)?;
-        if !wrong.is_empty() {
-            return Err(StoreError::Refused(format!(
-                "DynamoDB tables of `{prefix}` in {}: {}; if they are in another region, AWS_REGION says which; `plimsoll \
-                 tables create --dynamodb {prefix}` makes the tables that are missing and sets their time to live, and what \
-                 else is wrong needs another prefix",
-                self.region,
-                wrong.join("; "),
-                prefix = self.names.prefix,
-            )));
-        }
+        self.all_right(look)?;
         id.ok_or_else(|| {
             StoreError::Refused(format!("table {}: found neither a table id nor a time of creation", self.names.rows))
         })
     }
 
+    /// Looks at what rollups need: their tables, and the stream of the rows' changes, whose ARN it gives.
+    pub(super) async fn check_rollups(&self) -> Result<String, StoreError> {
+        let mut look = Look::default();
+        for (name, expiry) in self.names.rollups() {
+            self.look(name, expiry, &mut look).await?;
+        }
+        let rows = &self.names.rows;
+        let arn = match self.look(rows, Expiry::Never, &mut look).await?.as_ref().map(stream) {
+            Some(Ok(arn)) => Some(arn),
+            Some(Err(fault)) => {
+                look.wrong.push(format!("{rows}: {fault}"));
+                None
+            }
+            None => None,
+        };
+        self.all_right(look)?;
+        Ok(arn.expect("a table without a stream is refused"))
+    }
+
+    /// Looks at one table, and notes what is wrong with it.
+    async fn look(&self, name: &str, expiry: Expiry, look: &mut Look) -> Result<Option<TableDescription>, StoreError> {
+        let described = rights::allowed(self.describe_table(name).await, &mut look.denied)?;
+        let Some(described) = described else { return Ok(None) };
+        let Some(table) = described else {
+            look.wrong.push(format!("{name}: found no such table, expected one"));
+            return Ok(None);
+        };
+        let mut faults = faults(&table, &self.region);
+        if expiry == Expiry::Rows && faults.is_empty() {
+            let ttl = rights::allowed(self.describe_expiry(name).await, &mut look.denied)?;
+            faults.extend(ttl.and_then(|ttl| expiry_fault(ttl.as_ref())));
+        }
+        look.wrong.extend(faults.into_iter().map(|fault| format!("{name}: {fault}")));
+        Ok(Some(table))
+    }
+
+    fn all_right(&self, look: Look) -> Result<(), StoreError> {
+        rights::refuse(look.denied)?;
+        if look.wrong.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!(
+            "DynamoDB tables of `{prefix}` in {}: {}; if they are in another region, AWS_REGION says which; `plimsoll \
+             tables create --dynamodb {prefix}` makes the tables that are missing, sets their time to live and turns the rows' \
+             stream on, and what else is wrong needs another prefix",
+            self.region,
+            look.wrong.join("; "),
+            prefix = self.names.prefix,
+        )))
+    }
+
     /// Makes what is missing.
     pub(super) async fn create(&self) -> Result<(), StoreError> {
-        for (name, _) in self.names.all() {
+        let all = || self.names.all().into_iter().chain(self.names.rollups());
+        for (name, _) in all() {
             if self.describe_table(name).await?.is_none() {
                 self.create_table(name).await?;
             }
         }
         let begun = Instant::now();
-        for (name, expiry) in self.names.all() {
+        for (name, expiry) in all() {
             while self.describe_table(name).await?.is_none_or(|t| t.table_status != Some(TableStatus::Active)) {
                 if begun.elapsed() > ACTIVE_MAX {
                     return Err(StoreError::Passing(format!(
@@ -139,6 +187,11 @@ impl DynamoStore {
             if expiry == Expiry::Rows && expiry_attribute(self.describe_expiry(name).await?.as_ref()).is_none() {
                 self.set_expiry(name).await?;
             }
+        }
+        let rows = &self.names.rows;
+        if self.describe_table(rows).await?.is_some_and(|table| !streams(&table)) {
+            let on = self.reader.update_table().table_name(rows).stream_specification(new_images()).send().await;
+            on.map_err(|e| self.asked("UpdateTable", rows).failure(&e))?;
         }
         Ok(())
     }
@@ -162,9 +215,7 @@ impl DynamoStore {
             .key_schema(part(SK, KeyType::Range));
         if name == self.names.rows {
             // Rollups to hours and days, and whoever else wants to follow the rows.
-            let stream =
-                StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
-            create = create.stream_specification(stream.build().expect(built));
+            create = create.stream_specification(new_images());
         }
         match create.send().await {
             Ok(_) => Ok(()),
@@ -314,6 +365,35 @@ fn faults(table: &TableDescription, region: &str) -> Vec<String> {
         ));
     }
     faults
+}
+
+/// What rollups read: each row as it is after a change.
+fn new_images() -> StreamSpecification {
+    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage);
+    stream.build().expect("all that is required was given")
+}
+
+/// Whether a table has a stream, of whatever kind.
+fn streams(table: &TableDescription) -> bool {
+    table.stream_specification.as_ref().is_some_and(|s| s.stream_enabled)
+}
+
+/// The ARN of a table's stream, or what is wrong with it.
+fn stream(table: &TableDescription) -> Result<String, String> {
+    let kind = table.stream_specification.as_ref().filter(|s| s.stream_enabled).map(|s| s.stream_view_type.as_ref());
+    let found = match kind {
+        Some(Some(StreamViewType::NewImage | StreamViewType::NewAndOldImages)) => match table.latest_stream_arn() {
+            Some(arn) => return Ok(arn.to_owned()),
+            None => "a stream without an ARN".to_owned(),
+        },
+        Some(other) => format!(
+            "a stream of {}, which can only be turned off (`aws dynamodb update-table --stream-specification \
+             StreamEnabled=false`) and made anew",
+            other.map_or("nothing", StreamViewType::as_str)
+        ),
+        None => "no stream of changes".to_owned(),
+    };
+    Err(format!("found {found}, expected one of NEW_IMAGE"))
 }
 
 /// The attribute by which items expire, if they do.

@@ -9,6 +9,7 @@ use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Row, Table};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A connection that cannot write.
@@ -105,16 +106,10 @@ pub(super) fn dead_letters(path: &Path, layout: &Layout, limit: usize) -> Result
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut sql = db.prepare(&sql)?;
         let letters = sql.query_map(params![key.app, key.generation, limit], |r| {
-            let reason: String = r.get(2)?;
-            let reason = Reason::ALL.into_iter().find(|known| known.name() == reason).ok_or_else(|| {
-                rusqlite::Error::UserFunctionError(
-                    format!("a dead letter for `{reason}`, which this version does not know").into(),
-                )
-            })?;
             Ok(StoredDeadLetter {
                 lane: r.get(0)?,
                 position: r.get(1)?,
-                reason,
+                reason: reason(&r.get::<_, String>(2)?)?,
                 detail: r.get(3)?,
                 arrival: r.get::<_, Option<i64>>(4)?.map(ArrivalTime::from_millis),
                 length: r.get::<_, i64>(5)? as u64,
@@ -125,4 +120,27 @@ pub(super) fn dead_letters(path: &Path, layout: &Layout, limit: usize) -> Result
         letters.collect()
     };
     read().map_err(|e| refused(path, &e))
+}
+
+pub(super) fn dead_letter_counts(path: &Path, layout: &Layout) -> Result<BTreeMap<(String, Reason), u64>, StoreError> {
+    let db = connect(path)?;
+    let key = layout.lane("");
+    let read = || -> rusqlite::Result<BTreeMap<(String, Reason), u64>> {
+        let sql = "SELECT lane, reason, count(*) FROM plimsoll_dead_letters
+                   WHERE app = ?1 AND generation = ?2 GROUP BY lane, reason";
+        let mut sql = db.prepare(sql)?;
+        let counts = sql.query_map(params![key.app, key.generation], |r| {
+            Ok(((r.get(0)?, reason(&r.get::<_, String>(1)?)?), r.get::<_, i64>(2)? as u64))
+        })?;
+        counts.collect()
+    };
+    read().map_err(|e| refused(path, &e))
+}
+
+fn reason(name: &str) -> rusqlite::Result<Reason> {
+    Reason::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
+        rusqlite::Error::UserFunctionError(
+            format!("a dead letter for `{name}`, which this version does not know").into(),
+        )
+    })
 }

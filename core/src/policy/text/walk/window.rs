@@ -80,7 +80,7 @@ fn calendar(r: &mut Reader, f: &Field<'_>) -> Option<Windowing> {
     Some(Windowing::Calendar { every: every?, zone: zone? })
 }
 
-fn named_zone(r: &mut Reader, f: &Field<'_>) -> Option<Zone> {
+pub(super) fn named_zone(r: &mut Reader, f: &Field<'_>) -> Option<Zone> {
     let expected = "the IANA name of a time zone";
     let like = "like \"Asia/Tokyo\" or \"UTC\"";
     let name = r.text(f, expected, Some(like.into()))?;
