@@ -10,6 +10,7 @@
 
 pub mod aws;
 pub mod engine;
+pub mod live;
 pub mod oracle;
 pub mod place;
 pub mod process;
