@@ -53,7 +53,7 @@ pub struct BatchLimits {
     pub bytes: usize,
     /// At this many rows and dead letters.
     pub rows: u64,
-    /// This long after its first record.
+    /// This long after its first record; the first batch after a start is shorter.
     pub interval: Duration,
     /// Payload bytes handed to the module at once.
     pub chunk_bytes: usize,

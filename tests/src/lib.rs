@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod engine;
 pub mod hook;
+pub mod live;
 pub mod oracle;
 pub mod place;
 pub mod process;

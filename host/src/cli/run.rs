@@ -155,8 +155,11 @@ pub async fn run(args: Args) -> Outcome {
     let config = RunConfig {
         generation: args.generation.clone(),
         batch: match args.flush_interval {
-            // Who says how often does not want it more often.
-            Some(interval) => BatchLimits { interval, at_tip: AtTip::Wait, ..batch },
+            // Who says how often does not want it more often: ten seconds of a full shard are 10 MB.
+            Some(interval) => {
+                let bytes = batch.bytes.max(BatchLimits::default().bytes);
+                BatchLimits { interval, bytes, at_tip: AtTip::Wait, ..batch }
+            }
             None => batch,
         },
         once: args.once,

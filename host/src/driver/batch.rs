@@ -30,6 +30,10 @@ const RETRY_MAX: Duration = Duration::from_secs(20);
 /// In a metered run the state is saved after so many records, to have something to go back to.
 const METERED_STEP: usize = 256;
 
+/// The first batch after a start ends this long after its first record: after a takeover somebody waits to see that the
+/// lane goes on, and its watermark.
+const FIRST_BATCH_MAX: Duration = Duration::from_millis(200);
+
 /// What computing came to.
 pub(super) enum Computed {
     /// A batch, when its first record was read, and how the lane stands after it.
@@ -104,6 +108,8 @@ pub(super) struct Worker {
     silence: Option<IdleTimer>,
     /// Whether the content before the batch in hand says that the lane is idle.
     idle: bool,
+    /// Whether no batch has been computed yet.
+    first: bool,
     /// Why nothing more can be read, once it is known.
     broken: Option<RunError>,
     pub bytes_read: u64,
@@ -163,6 +169,7 @@ impl Worker {
                 IdleTimer::new(TimeDelta::from_millis(ms))
             }),
             idle,
+            first: true,
             broken: None,
             bytes_read: 0,
             traps: 0,
@@ -180,6 +187,7 @@ impl Worker {
             return Err(error);
         }
         let limits = context.config.batch;
+        let interval = if self.first { limits.interval.min(FIRST_BATCH_MAX) } else { limits.interval };
         let mut gathered = Gathered::default();
         let mut began: Option<Instant> = None;
         // Set once something went wrong in the engine: then everything is run again at the batch's end.
@@ -192,7 +200,7 @@ impl Worker {
                 }
                 break;
             }
-            if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= limits.interval) {
+            if gathered.bytes >= limits.bytes || began.is_some_and(|b| b.elapsed() >= interval) {
                 break;
             }
             let asked_ms = clock::now_ms();
@@ -274,6 +282,7 @@ impl Worker {
             return Err(RunError::Poison { lane: self.lane.clone(), detail });
         }
         self.before = Some(snapshot.clone());
+        self.first = false;
         let batch = Batch {
             to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
             done,
