@@ -238,7 +238,7 @@ impl Worker {
             }
         }
         // Whoever looks at a finite source again is another run: there is nothing to wait for.
-        let at_end = gathered.ended && context.source.finite();
+        let at_end = gathered.ended && (context.source.finite() || self.reader.goes_on());
         silent |= at_end && self.silence.is_some();
         if gathered.chunks.is_empty() && at_end && (self.idle || !silent) {
             return Ok(Computed::Nothing(Made::AtEnd));
@@ -258,7 +258,7 @@ impl Worker {
         let batch = Batch {
             to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
             // A file that ended may have grown by the next run, and a glob may mean more files; a shard is closed for good.
-            done: gathered.ended && !context.source.finite(),
+            done: gathered.ended && !at_end,
             effects,
             places,
             snapshot: Some(snapshot),

@@ -69,6 +69,10 @@ pub trait Source: Send + Sync {
 pub trait LaneReader: Send {
     /// The next whole records, about `bytes` of payload at most (one record may be longer).
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError>;
+    /// Whether `End` was that of the part which was asked for, while the lane itself goes on: then the lane is not done.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// What a reader had.

@@ -151,6 +151,10 @@ impl Store for DynamoStore {
         self.prepared().table.clone()
     }
 
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        Some(TimeDelta::from_secs(ROW_KEPT_S))
+    }
+
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError> {
         kept_long_enough(layout)?;
         let id = self.check().await?;

@@ -23,7 +23,7 @@ use plimsoll_core::account::Reason;
 use plimsoll_core::lane::{Answer, Atomicity, Command, Head, LaneKey, Limits, Pin};
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{Fate, combine};
-use plimsoll_core::time::{ArrivalTime, EventTime};
+use plimsoll_core::time::{ArrivalTime, EventTime, TimeDelta};
 use plimsoll_core::window::Window;
 use plimsoll_core::wire::effects::{Progress, Row, Table};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,10 @@ pub trait Store: Send + Sync {
     fn limits(&self) -> Limits;
     /// Identity of its table of rows: another one after a restore. Known after `prepare`.
     fn table(&self) -> String;
+    /// How long after its window's end a row is kept at least; `None`: for ever.
+    fn rows_kept(&self) -> Option<TimeDelta> {
+        None
+    }
     /// Makes (SQLite) or checks (DynamoDB) what the layout needs. Must have succeeded before anything is executed.
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError>;
     /// Executes one command of a lane. An error ends the run: trying again does not help.
@@ -194,7 +198,7 @@ pub struct StoredDeadLetter {
 pub struct Completeness {
     progress: Progress,
     policy_closes: bool,
-    lateness: plimsoll_core::time::TimeDelta,
+    lateness: TimeDelta,
 }
 
 impl Completeness {
