@@ -37,6 +37,7 @@ use crate::store::{Layout, Store, StoreError};
 use async_trait::async_trait;
 use mark::Mark;
 use pick::Picker;
+use plimsoll_core::time::EventTime;
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +72,12 @@ impl Redrive {
         let heads = self.store.heads(&self.layout).await.map_err(store_error)?;
         let position = heads.into_iter().find(|h| h.key.lane == LANE).and_then(|h| h.pos).map(Position);
         let mark = position.as_ref().map(Mark::parse).transpose()?.unwrap_or_default();
-        Ok(self.pick(mark).await?.1)
+        let mut choice = self.pick(mark).await?.1;
+        if let Some(kept) = self.store.rows_kept() {
+            choice.expired =
+                pick::expired(&self.layout.policy, &choice, EventTime::from_millis(clock::now_ms()) - kept);
+        }
+        Ok(choice)
     }
 
     /// A mark with a plan, and its letters in order.

@@ -3,13 +3,11 @@
 //! Not here: rows of both tables side by side (`rows`).
 
 use super::Outcome;
-use super::common;
 use super::standing::Standing;
-use super::stored::{StoreArgs, canonical_key, print, refused, table};
+use super::stored::{StoreArgs, WindowArgs, print, refused, table};
 use crate::store::{RowQuery, StoredRow, Which};
 use plimsoll_core::policy::{LateTo, Measure, Op, Policy};
 use plimsoll_core::rows::{day_text, figure_text, write_late_row};
-use plimsoll_core::time::EventTime;
 use plimsoll_core::wire::effects::Table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,15 +24,8 @@ that is a scan of the table unless --key is given.")]
 pub struct Args {
     #[command(flatten)]
     pub(super) at: StoreArgs,
-    /// One key: the JSON array of its values.
-    #[arg(long, value_name = "JSON")]
-    key: Option<String>,
-    /// Windows that start at or after this time (RFC 3339 or milliseconds).
-    #[arg(long, value_name = "TIME", value_parser = common::time)]
-    from: Option<EventTime>,
-    /// Windows that start before this time.
-    #[arg(long, value_name = "TIME", value_parser = common::time)]
-    to: Option<EventTime>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// At most so many rows.
     #[arg(long, value_name = "N", conflicts_with = "summary")]
     limit: Option<usize>,
@@ -47,8 +38,7 @@ pub async fn late(args: Args) -> Outcome {
     let layout = args.at.layout()?;
     let policy = &layout.policy;
     let store = args.at.place.to_read().await?;
-    let key = args.key.as_deref().map(|text| canonical_key(policy, text)).transpose()?;
-    let query = RowQuery { table: Which::Late, key, from: args.from, to: args.to, limit: args.limit };
+    let query = args.windows.query(policy, Which::Late, args.limit)?;
     let late = store.rows(&layout, &query).await.map_err(refused)?;
     if !args.summary {
         let mut text = Vec::new();

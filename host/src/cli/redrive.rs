@@ -7,7 +7,7 @@ use super::dead_letters::Filter;
 use super::run::{duration, failure};
 use super::stored::{StoreArgs, moment, print, refused, unreadable};
 use super::{Exit, Failure, Outcome, reasons};
-use crate::driver::{BatchLimits, Parts, RunConfig, run as drive};
+use crate::driver::{BatchLimits, Parts, RunConfig, RunError, run as drive};
 use crate::live::{About, StatusHub};
 use crate::redrive::{Choice, LANE, Redrive, Wish};
 use crate::source::Source;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Go on where most of a batch is rejected again.
     #[arg(long)]
     accept_poison: bool,
+    /// Count records of windows whose rows may have expired (DynamoDB), in rows that hold nothing else.
+    #[arg(long)]
+    accept_expired: bool,
     /// Write rows at least this often [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     flush_interval: Option<Duration>,
@@ -51,6 +54,8 @@ pub struct Args {
     engine: EngineArgs,
 }
 
+/// So many letters that are not driven are named to people.
+const NAMED: usize = 20;
 /// Letters of a batch, in bytes: a redrive that is cut off repeats little.
 const BATCH_BYTES: usize = 1 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
@@ -79,6 +84,18 @@ pub async fn redrive(args: Args) -> Outcome {
     let choice = source.choice().await.map_err(unreadable)?;
     if args.dry_run || choice.letters().len() == 0 {
         return report(&args, &choice, &Account::default());
+    }
+    if let Some(first) = choice.expired.first().filter(|_| !args.accept_expired && !choice.resumed) {
+        return Err(Exit::Store.because(anyhow!(
+            "{} of {} records are of windows whose rows may have expired in {} (the first: {} of lane {}): what is driven would \
+             stand there alone. Nothing was driven; recount those windows from the source (plimsoll replay), or pass \
+             --accept-expired",
+            choice.expired.len(),
+            choice.letters().len(),
+            source.describe(),
+            first.position,
+            first.lane
+        )));
     }
     let engines = args.engine.load()?;
     let (store, limits) = args.at.place.to_write().await?;
@@ -112,7 +129,13 @@ pub async fn redrive(args: Args) -> Outcome {
         };
         let outcome = drive(config.clone(), parts, stopped.clone()).await;
         account.add(hub.stats().account.account());
-        outcome.map_err(failure)?;
+        outcome.map_err(|e| match e {
+            RunError::Pin { .. } => Exit::Halted.because(anyhow!(
+                "a redrive that was cut off began under another policy; finish it with that one, then drive the rest under \
+                 this one: {e}"
+            )),
+            e => failure(e),
+        })?;
         left = source.choice().await.map_err(unreadable)?.letters().len();
     }
     report(&args, &choice, &account)
@@ -163,6 +186,7 @@ fn report(args: &Args, choice: &Choice, account: &Account) -> Outcome {
             "reasons": reasons::counts(&chosen),
             "account": account,
             "truncated": choice.truncated.iter().map(place).collect::<Vec<_>>(),
+            "expired": choice.expired.len(),
             "not_yet": choice.not_yet.iter().map(place).collect::<Vec<_>>(),
         });
         return print(format!("{object}\n"));
@@ -173,7 +197,7 @@ fn report(args: &Args, choice: &Choice, account: &Account) -> Outcome {
     }
     match (choice.letters().len(), args.dry_run) {
         (0, _) => text.push_str("Nothing to drive.\n"),
-        (n, true) => text.push_str(&format!("{n} letters would be driven:\n")),
+        (n, true) => text.push_str(&format!("Would be driven: {n}.\n")),
         (_, false) => text.push_str(&format!("Driven: {}.\n", reasons::account(account))),
     }
     if args.dry_run {
@@ -181,9 +205,9 @@ fn report(args: &Args, choice: &Choice, account: &Account) -> Outcome {
     }
     let again = account.rejected + account.future;
     if again > 0 {
-        text.push_str(&format!("{again} failed again, and are dead letters of the lane `{LANE}` now.\n"));
+        text.push_str(&format!("Failed again: {again}; they are dead letters of the lane `{LANE}` now.\n"));
     }
-    for l in &choice.truncated {
+    for l in choice.truncated.iter().take(NAMED) {
         text.push_str(&format!(
             "Cannot be driven: {} of lane {} ({}): {} of its {} bytes were kept (limits.dead_letter_bytes).\n",
             l.position,
@@ -193,12 +217,21 @@ fn report(args: &Args, choice: &Choice, account: &Account) -> Outcome {
             l.length
         ));
     }
-    for l in &choice.not_yet {
+    text.push_str(&more(choice.truncated.len(), "cannot be driven"));
+    for l in choice.not_yet.iter().take(NAMED) {
         let arrival = l.arrival.map_or_else(|| "at a time not known".into(), |at| moment(at.as_millis()));
         text.push_str(&format!(
             "Not yet: {} of lane {}, arrived {arrival}, is dated after now, or says itself when it arrived.\n",
             l.position, l.lane
         ));
     }
+    text.push_str(&more(choice.not_yet.len(), "are not driven yet"));
     print(text)
+}
+
+/// How many letters are not named.
+fn more(all: usize, what: &str) -> String {
+    all.checked_sub(NAMED)
+        .filter(|more| *more > 0)
+        .map_or_else(String::new, |more| format!("{more} more {what}; --json names all of them.\n"))
 }

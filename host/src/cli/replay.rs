@@ -86,6 +86,10 @@ pub struct Args {
     engine: EngineArgs,
 }
 
+/// So long after a moment nothing that arrived before it can still come: what a service needs to show a record, and what its
+/// clock and ours may differ by. Milliseconds.
+const SETTLED_MS: i64 = 60_000;
+
 pub async fn replay(args: Args) -> Outcome {
     let (policy, _) = common::policy(&args.policy)?;
     if let Some(kept) = policy.spec().kept.first() {
@@ -116,6 +120,7 @@ pub async fn replay(args: Args) -> Outcome {
         generation: args.generation.clone(),
         batch: BatchLimits { interval: args.flush_interval.unwrap_or(limits.interval), ..limits },
         accept_poison: args.accept_poison,
+        once: true,
         ..RunConfig::default()
     };
     let parts = Parts { source, store: Arc::clone(&store), engines, policy, hub: Arc::clone(&hub) };
@@ -160,6 +165,16 @@ async fn source(args: &Args) -> Result<Arc<dyn Source>, Failure> {
             "--to is missing: a stream has no end by itself; records that arrived before that time are replayed"
         )));
     };
+    let latest = crate::clock::now_ms() - SETTLED_MS;
+    if to.as_millis() > latest {
+        return Err(Exit::Input.because(anyhow!(
+            "--to {} is not past for a minute: records that arrived before it may still come; replay up to {} at most, and go \
+             on with `plimsoll run --generation {}`",
+            super::stored::moment(to.as_millis()),
+            super::stored::moment(latest),
+            args.generation
+        )));
+    }
     let arrival = |t: EventTime| ArrivalTime::from_millis(t.as_millis());
     if let Some(from) = args.from.filter(|from| *from >= to) {
         return Err(Exit::Input.because(anyhow!(

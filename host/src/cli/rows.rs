@@ -1,14 +1,13 @@
 //! `plimsoll rows`: rows of a store as they stand, each with provisional or final.
 
 use super::dead::DeadLine;
-use super::stored::{canonical_key, print};
+use super::stored::{WindowArgs, print};
 use super::{Exit, Outcome, common};
 use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Completeness, Layout, RowQuery, Store, StoreError, Which};
+use crate::store::{Completeness, Layout, Store, StoreError, Which};
 use plimsoll_core::rollup::Level;
 use plimsoll_core::rows::{write_late_row, write_row};
-use plimsoll_core::time::EventTime;
 use plimsoll_core::wire::effects::Table;
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,15 +46,8 @@ pub struct Args {
     /// Rows of hours or days instead, of the policy's `[rollup]`.
     #[arg(long, value_name = "LEVEL", value_enum, conflicts_with_all = ["late", "dead_letters"])]
     rollup: Option<Rollup>,
-    /// One key: the JSON array of its values.
-    #[arg(long, value_name = "JSON")]
-    key: Option<String>,
-    /// Windows that start at or after this time (RFC 3339 or milliseconds).
-    #[arg(long, value_name = "TIME", value_parser = common::time)]
-    from: Option<EventTime>,
-    /// Windows that start before this time.
-    #[arg(long, value_name = "TIME", value_parser = common::time)]
-    to: Option<EventTime>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// At most so many.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -86,9 +78,8 @@ pub async fn rows(args: Args) -> Outcome {
         }
         return print(&text);
     }
-    let key = args.key.as_deref().map(|text| canonical_key(&policy, text)).transpose()?;
     let table = if args.late { Which::Late } else { Which::Main };
-    let query = RowQuery { table, key, from: args.from, to: args.to, limit: args.limit };
+    let query = args.windows.query(&policy, table, args.limit)?;
     let heads = store.heads(&layout).await.map_err(refused)?;
     let completeness = Completeness::of(&policy, &heads);
     if let Some(level) = args.rollup {

@@ -137,8 +137,13 @@ impl Standing {
         for head in silent.filter(|h| h.key.lane != redrive::LANE) {
             out.push(format!("The lane {} was found and has never delivered.", head.key.lane));
         }
-        if self.heads().any(|h| h.key.lane == redrive::LANE) {
-            out.push("Dead letters were driven again: their lane takes no part in the watermark.".into());
+        if let Some(head) = self.heads().find(|h| h.key.lane == redrive::LANE) {
+            out.push(format!(
+                "Dead letters were driven again: {}. Their own lanes have read them, too; the lane `{}` takes no part in the \
+                 watermark.",
+                reasons::account(&head.account),
+                redrive::LANE
+            ));
         }
         out
     }

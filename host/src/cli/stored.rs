@@ -10,7 +10,7 @@ use crate::driver::BatchLimits;
 use crate::source::SourceError;
 use crate::store::dynamodb::DynamoStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Layout, Store, StoreError};
+use crate::store::{Layout, RowQuery, Store, StoreError, Which};
 use anyhow::anyhow;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::time::{EventTime, TimeDelta};
@@ -44,6 +44,28 @@ pub struct StoreArgs {
     /// Results as JSON, for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Windows by their start.
+#[derive(clap::Args, Clone, Debug)]
+pub struct WindowArgs {
+    /// One key: the JSON array of its values.
+    #[arg(long, value_name = "JSON")]
+    key: Option<String>,
+    /// Windows that start at or after this time (RFC 3339 or milliseconds).
+    #[arg(long, value_name = "TIME", value_parser = common::time)]
+    from: Option<EventTime>,
+    /// Windows that start before this time.
+    #[arg(long, value_name = "TIME", value_parser = common::time)]
+    to: Option<EventTime>,
+}
+
+impl WindowArgs {
+    /// These rows of a table.
+    pub fn query(&self, policy: &Policy, table: Which, limit: Option<usize>) -> Result<RowQuery, Failure> {
+        let key = self.key.as_deref().map(|text| canonical_key(policy, text)).transpose()?;
+        Ok(RowQuery { table, key, from: self.from, to: self.to, limit })
+    }
 }
 
 impl Place {

@@ -261,13 +261,13 @@ impl Worker {
             }
         }
         // Whoever looks at a finite source again is another run: there is nothing to wait for.
-        let at_end = gathered.ended && context.source.finite();
+        let at_end = gathered.ended && (context.source.finite() || self.reader.goes_on());
         silent |= at_end && self.silence.is_some();
         if gathered.chunks.is_empty() && at_end && (self.idle || !silent) {
             return Ok(Computed::Nothing(Made::AtEnd));
         }
         // A file that ended may have grown by the next run, and a glob may mean more files; a shard is closed for good.
-        let done = gathered.ended && !context.source.finite();
+        let done = gathered.ended && !at_end;
         // Nobody will come back to the windows of a lane that is done: what waits for triggers is given out with it.
         let mode = if done { Flush::Drain } else { Flush::All };
         let made = tokio::task::block_in_place(|| match trouble {

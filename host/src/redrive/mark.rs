@@ -1,7 +1,7 @@
 //! The lane's position: which letters are behind it, and what the redrive at hand has still to do.
 //!
 //! ```text
-//! {"read":17,"done":{"<lane>":{"malformed":9}},"held":{"<lane>":["<letter>"]},"plan":{...}}
+//! {"read":17,"done":{"<lane>":{"malformed":9}},"held":{"<lane>":{"<letter>":9}},"plan":{...}}
 //! ```
 //! Letters of a lane come by batch, and batches are numbered without gaps: 'all malformed ones up to batch 9' is enough to
 //! name what was driven, however many they are, and stays right where letters are deleted. The text of a position orders
@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Short names of letters, per lane, each with its batch.
+pub(super) type Held = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// What is behind, and what is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,9 +32,9 @@ pub(super) struct Mark {
     pub read: u64,
     /// Per lane and reason: letters of batches up to this one were driven,
     pub done: BTreeMap<String, BTreeMap<Reason, u64>>,
-    /// but for these, per lane: quarantined records whose time had not come.
+    /// but for these: quarantined records whose time had not come.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub held: BTreeMap<String, BTreeSet<String>>,
+    pub held: Held,
     /// The redrive that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -45,9 +48,9 @@ pub(super) struct Plan {
     pub reasons: BTreeSet<Reason>,
     /// of these lanes, of batches up to this one,
     pub until: BTreeMap<String, u64>,
-    /// but for these, per lane: quarantined records whose time has not come.
+    /// but for these: quarantined records whose time has not come.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub hold: BTreeMap<String, BTreeSet<String>>,
+    pub hold: Held,
     /// The last letter that was driven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Place>,
@@ -93,8 +96,13 @@ impl Mark {
                 *n = (*n).max(until);
             }
             if plan.reasons.contains(&Reason::Future) {
-                self.held.remove(&lane);
-                self.held.extend(plan.hold.get(&lane).map(|held| (lane, held.clone())));
+                // Later batches may have been looked at by a redrive that came first.
+                let mut held = self.held.remove(&lane).unwrap_or_default();
+                held.retain(|_, n| *n > until);
+                held.extend(plan.hold.get(&lane).cloned().unwrap_or_default());
+                if !held.is_empty() {
+                    self.held.insert(lane, held);
+                }
             }
         }
     }
@@ -107,8 +115,8 @@ impl Mark {
 }
 
 /// Whether one of these is the letter.
-pub(super) fn named(letters: &BTreeMap<String, BTreeSet<String>>, letter: &StoredDeadLetter) -> bool {
-    letters.get(&letter.lane).is_some_and(|held| held.contains(&short(letter)))
+pub(super) fn named(letters: &Held, letter: &StoredDeadLetter) -> bool {
+    letters.get(&letter.lane).is_some_and(|held| held.contains_key(&short(letter)))
 }
 
 /// A short name of a letter in its lane: positions may be long.

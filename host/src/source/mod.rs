@@ -113,6 +113,10 @@ pub trait LaneReader: Send {
     fn misplaced(&self) -> u64 {
         0
     }
+    /// Whether `End` was that of the part which was asked for, while the lane itself goes on: then the lane is not done.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// What a reader had.

@@ -5,24 +5,20 @@
 //!                            from         to: the lane's end
 //! ```
 //! Invariants
-//! - A lane ends with its last record before the first one that arrived at or after `to`; or at its tip, once `to` is so long
-//!   past that nothing older can still come.
+//! - A lane's part ends with its last record before the first one that arrived at or after `to`, or at its tip. The lane is not
+//!   done with that (`goes_on`); where its own end comes first, it is.
 //! - Positions are the source's own, just after the last record given out: whoever opens the lane without this goes on there.
 //!
 //! Where arrivals are out of order around `to`, what follows the first record beyond it is left out, whenever it arrived.
 //!
-//! Not here: sources whose records carry no arrival time; who asks for a range of those is refused before.
+//! Not here: sources whose records carry no arrival time, and a `to` that is not past for so long that nothing older can still
+//! come; who asks for such a range is refused before (`cli::replay`).
 
 use super::{Chunk, LaneInfo, LaneReader, Next, Places, Position, Source, SourceError};
-use crate::clock;
 use async_trait::async_trait;
 use plimsoll_core::time::ArrivalTime;
 use plimsoll_core::wire::frame::{self, Frame};
 use std::sync::Arc;
-
-/// So long after `to` nothing that arrived before it can still come: what a service needs to show a record, and what its
-/// clock and ours may differ by. Milliseconds.
-const SETTLED_MS: i64 = 60_000;
 
 /// Part of a source.
 pub struct Between {
@@ -52,9 +48,8 @@ impl Source for Between {
         self.inner.resumable()
     }
 
-    /// What arrives later is not of this range.
     fn finite(&self) -> bool {
-        true
+        self.inner.finite()
     }
 
     fn begins_anew(&self, at: Option<&Position>) -> bool {
@@ -115,10 +110,8 @@ impl LaneReader for Reader {
         while !self.over {
             let chunk = match self.reader.next(if self.single { 1 } else { bytes }).await? {
                 Next::Chunk(chunk) => chunk,
-                Next::Idle if clock::now_ms() < self.to.as_millis().saturating_add(SETTLED_MS) => {
-                    return Ok(Next::Idle);
-                }
-                Next::Idle | Next::End => break,
+                Next::End => return Ok(Next::End),
+                Next::Idle => break,
             };
             match self.verdict(&chunk) {
                 Verdict::Within => {
@@ -142,6 +135,10 @@ impl LaneReader for Reader {
         }
         self.over = true;
         Ok(Next::End)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.over
     }
 }
 

@@ -111,8 +111,8 @@ impl Number {
         if !self.late.is_empty() {
             let records: Option<i128> = count.map(|i| self.late.iter().filter_map(|r| r.row.values[i]).sum());
             why.push(match records {
-                Some(n) => format!("{n} records of it came late and stand in the late table (plimsoll late)."),
-                None => format!("Records of it came late: {} rows of the late table (plimsoll late).", self.late.len()),
+                Some(n) => format!("Came late, and in the late table instead (plimsoll late): {n} of its records."),
+                None => format!("Came late, and in the late table instead (plimsoll late): {} rows.", self.late.len()),
             });
         }
         for (reason, (surely, perhaps)) in self.by_reason() {
@@ -210,8 +210,7 @@ fn belongs(
         let here = event.passed == Passed::Yes && there && decoder.key().text() == key;
         return here.then_some(Belongs::Surely);
     }
-    // Without its quotes a text is also found where a broken record has lost them.
-    let bare = |part: &[u8]| part.strip_prefix(b"\"").and_then(|p| p.strip_suffix(b"\"")).unwrap_or(part).to_vec();
-    let names = |part: &[u8]| memchr::memmem::find(&letter.raw, &bare(part)).is_some();
+    // A text with its quotes: else the key `p` would stand in every record that says `placement`.
+    let names = |part: &[u8]| memchr::memmem::find(&letter.raw, part).is_some();
     key_parts(key).all(names).then_some(Belongs::Perhaps)
 }

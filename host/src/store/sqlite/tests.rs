@@ -64,6 +64,27 @@ async fn views_have_the_policys_names_and_exact_totals() {
 }
 
 #[tokio::test]
+async fn letters_of_before_batches_were_named_stay_readable() {
+    let dir = TempDir::new().unwrap();
+    let file = made(&dir).await;
+    let db = Connection::open(&file).unwrap();
+    db.execute_batch(
+        "ALTER TABLE plimsoll_dead_letters DROP COLUMN n;
+         INSERT INTO plimsoll_dead_letters VALUES ('contract', '', 'a', 'f:1', 'malformed', 'why', NULL, 1, x'41');",
+    )
+    .unwrap();
+    let read = async || {
+        let letters = SqliteStore::open_read_only(&file).unwrap().dead_letters(&layout(), 9).await.unwrap();
+        letters.iter().map(|l| (l.position.clone(), l.n)).collect::<Vec<_>>()
+    };
+    assert_eq!(read().await, [("f:1".to_owned(), 0)], "reading changes nothing");
+    assert!(!schema::letters_are_numbered(&db).unwrap());
+    SqliteStore::open(&file).unwrap().prepare(&layout()).await.unwrap();
+    assert_eq!(read().await, [("f:1".to_owned(), 0)]);
+    assert!(schema::letters_are_numbered(&db).unwrap());
+}
+
+#[tokio::test]
 async fn what_is_no_store_of_ours_is_left_alone() {
     let dir = TempDir::new().unwrap();
     let text = dir.path().join("text.db");
