@@ -227,6 +227,40 @@ async fn a_lane_that_pauses_is_told_before_the_run_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn figures_that_cloudwatch_did_not_take_come_later_with_their_own_times() {
+    let place = Place::new();
+    let cloud = Cloud::start().expect("a cloud");
+    let cloudwatch = aws::cloudwatch(&cloud.url(), Retries::Sdk).await;
+    let proxy = Proxy::start(&cloud.url(), 1, vec![Rule::all(Fault::LoseRequest, 1)]).expect("a proxy");
+    place.write("plimsoll.toml", "[metrics]\ncloudwatch = { namespace = \"Plimsoll/Late\", every = \"100ms\" }\n");
+    let run = "run --policy policy.toml --input good.ndjson --follow --sqlite counts.db --config plimsoll.toml";
+    let host = place.command(run).aws("http://127.0.0.1:9", "http://127.0.0.1:9");
+    let mut host = host.env("AWS_ENDPOINT_URL_CLOUDWATCH", proxy.url()).spawn().expect("the host starts");
+    let refused = |_: &Running| (proxy.fired_times(Fault::LoseRequest) >= 10).then_some(());
+    host.until("ten calls that get lost", LIMIT, refused).expect("it goes on trying");
+    let cleared = SystemTime::now();
+    proxy.set_rules(1, vec![]);
+    let again = |host: &Running| host.stderr().contains("figures are given out again").then_some(());
+    host.until("figures again", LIMIT, again).expect("it says so");
+    host.ask_to_stop(Stop::Terminate).expect("it is there");
+    let ended = host.wait(LIMIT).expect("it ends").expect(0).expect("it ends well");
+    assert_eq!(ended.stderr.matches("figures cannot be given out").count(), 1, "said once:\n{}", ended.stderr);
+
+    let figures = cloudwatch.get_metric_statistics().namespace("Plimsoll/Late").metric_name("Counted").period(1);
+    let figures = figures.dimensions(Dimension::builder().name("Policy").value("impressions").build());
+    let figures = figures.start_time((cleared - PATIENT).into()).end_time((cleared + PATIENT).into());
+    let figures = figures.statistics(Statistic::Sum).send().await.expect("figures");
+    assert_eq!(
+        figures.datapoints().iter().filter_map(|point| point.sum()).sum::<f64>(),
+        3.0,
+        "none is lost: {figures:?}"
+    );
+    let early = figures.datapoints().iter().filter_map(|point| point.timestamp()).map(|at| at.secs()).min();
+    let cleared = cleared.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(early.is_some_and(|at| at.unsigned_abs() < cleared), "they have their own times: {figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn channels_are_tried_before_they_are_needed() {
     let place = Place::new();
     let hook = Hook::start().await.expect("a hook");

@@ -79,7 +79,7 @@ pub(super) async fn drive(
                     Ok(None) => {
                         let account = std::mem::take(&mut driver.status);
                         driver = Driver::new(Arc::clone(&context), info.clone(), stop.clone());
-                        driver.status = account;
+                        driver.status = LaneStatus { state: LaneState::Starting, ..account };
                     }
                     Ok(Some(left)) => break Ok(left),
                     Err(error) => break Err(error),
