@@ -249,7 +249,9 @@ impl StatusHub {
             marks.read(asked_ms, Some(0));
             let status = inner.lanes.entry(lane.to_owned()).or_default();
             lane.clone_into(&mut status.lane);
-            if status.n >= n {
+            // A reader that has not heard yet that its lane stands still does not wake it.
+            let stands = matches!(status.state, LaneState::Paused(_) | LaneState::Halted(_) | LaneState::Done);
+            if status.n >= n && !stands {
                 marks.durable(asked_ms, now);
                 (status.state, status.at_ms) = (LaneState::Idle, now);
             }
@@ -575,6 +577,16 @@ pub(crate) mod tests {
         clock.store(71_000, Ordering::Relaxed);
         assert_eq!(hub.lags().commit_ms, Some(10_050), "nobody says anything, and it grows");
         assert_eq!(hub.sights()[0].lags.commit_ms, Some(10_050));
+    }
+
+    #[test]
+    fn a_late_look_at_the_tip_does_not_hide_that_a_lane_stands_still() {
+        let (hub, clock) = hub();
+        hub.lane(LaneStatus { state: LaneState::Halted("its head was reset".into()), ..lane("a", None, 1) });
+        clock.store(9_000, Ordering::Relaxed);
+        hub.at_tip("a", 8_000, 0);
+        assert_eq!(hub.stats().state, "halted");
+        assert_eq!(hub.lags().commit_ms, Some(8_000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is an alarm (`host/src/alarm`), whether the stand-ins are real (`emulators`).
 
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, StateValue, Statistic};
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Datapoint, Dimension, StateValue, Statistic};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, StreamStatus};
 use plimsoll_tests::aws::{self, Retries};
@@ -224,6 +224,37 @@ async fn a_lane_that_pauses_is_told_before_the_run_ends() {
     ended.run(LIMIT).expect("it ends").expect(exit::STORE).expect("there are no tables");
     let early = hook.posted("/early");
     assert!(early.iter().all(|post| post["lane"] == "(host)" && post["alarm"] == "halted"), "{early:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_that_cloudwatch_did_not_take_come_later_with_their_own_times() {
+    let place = Place::new();
+    let cloud = Cloud::start().expect("a cloud");
+    let cloudwatch = aws::cloudwatch(&cloud.url(), Retries::Sdk).await;
+    let proxy = Proxy::start(&cloud.url(), 1, vec![Rule::all(Fault::LoseRequest, 1)]).expect("a proxy");
+    place.write("plimsoll.toml", "[metrics]\ncloudwatch = { namespace = \"Plimsoll/Late\", every = \"100ms\" }\n");
+    let run = "run --policy policy.toml --input good.ndjson --follow --sqlite counts.db --config plimsoll.toml";
+    let host = place.command(run).aws("http://127.0.0.1:9", "http://127.0.0.1:9");
+    let mut host = host.env("AWS_ENDPOINT_URL_CLOUDWATCH", proxy.url()).spawn().expect("the host starts");
+    // The client may try a connection that was closed once more by itself: two requests, one call.
+    let lost = |_: &Running| (proxy.fired_times(Fault::LoseRequest) >= 40).then_some(());
+    host.until("twenty calls that get lost", LIMIT, lost).expect("it goes on trying");
+    let cleared = SystemTime::now();
+    proxy.set_rules(1, vec![]);
+    let again = |host: &Running| host.stderr().contains("figures are given out again").then_some(());
+    host.until("figures again", LIMIT, again).expect("it says so");
+    host.ask_to_stop(Stop::Terminate).expect("it is there");
+    let ended = host.wait(LIMIT).expect("it ends").expect(0).expect("it ends well");
+    assert_eq!(ended.stderr.matches("figures cannot be given out").count(), 1, "said once:\n{}", ended.stderr);
+
+    let figures = cloudwatch.get_metric_statistics().namespace("Plimsoll/Late").metric_name("Counted").period(1);
+    let figures = figures.dimensions(Dimension::builder().name("Policy").value("impressions").build());
+    let figures = figures.start_time((cleared - PATIENT).into()).end_time((cleared + PATIENT).into());
+    let figures = figures.statistics(Statistic::Sum).statistics(Statistic::SampleCount).send().await.expect("figures");
+    let total = |of: fn(&Datapoint) -> Option<f64>| figures.datapoints().iter().filter_map(of).sum::<f64>();
+    assert_eq!(total(Datapoint::sum), 3.0, "no record is forgotten or told twice: {figures:?}");
+    assert!(total(Datapoint::sample_count) >= 20.0, "each period has its figure: {figures:?}");
+    assert!(figures.datapoints().len() > 1, "at its own time: {figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - A timer of its own: it fires while no data comes and while every lane hangs.
-//! - An alarm is an error in the log, whatever the channels do.
+//! - An alarm is an error in the log, whatever the channels do. What ends a run is one already, and not said twice.
 //! - At the end of a run lanes that stand still are said, and what waits is sent for a bounded time.
 //!
 //! Not here: what is an alarm (`board`), how messages arrive (`outbox`).
@@ -50,7 +50,8 @@ impl Watch {
             return tracing::error!("the alarms' timer has ended before its time; no alarm was judged since");
         };
         let notices = board.finish(self.hub.now_ms(), &self.hub.sights(), failure);
-        tell(&self.hub, &board, &self.outboxes, notices);
+        self.hub.judged(board.views());
+        send(&self.outboxes, notices);
         let grace = if failure.is_some() { GRACE_FAILED } else { GRACE };
         let left: usize = join_all(self.outboxes.iter().map(|outbox| outbox.drain(grace))).await.into_iter().sum();
         if left > 0 {
@@ -73,15 +74,22 @@ async fn points(
             () = tokio::time::sleep_until(began + due) => {}
         }
         let notices = board.tick(began.elapsed(), hub.now_ms(), &hub.sights());
-        tell(&hub, &board, &outboxes, notices);
+        hub.judged(board.views());
+        log(&notices);
+        send(&outboxes, notices);
     }
     board
 }
 
-fn tell(hub: &StatusHub, board: &Board, outboxes: &[Outbox], notices: Vec<Notice>) {
-    hub.judged(board.views());
+fn send(outboxes: &[Outbox], notices: Vec<Notice>) {
     for notice in notices {
-        let Notice { alarm, lane, found, condition, .. } = &notice;
+        outboxes.iter().for_each(|outbox| outbox.offer(notice.clone()));
+    }
+}
+
+fn log(notices: &[Notice]) {
+    for notice in notices {
+        let Notice { alarm, lane, found, condition, .. } = notice;
         match notice.kind {
             Kind::Opened => {
                 let (reason, position) = (notice.reason.as_deref().unwrap_or("none"), notice.position.as_deref());
@@ -90,6 +98,5 @@ fn tell(hub: &StatusHub, board: &Board, outboxes: &[Outbox], notices: Vec<Notice
             }
             Kind::Recovered | Kind::Test => tracing::info!(%alarm, %lane, %found, %condition, "alarm recovered"),
         }
-        outboxes.iter().for_each(|outbox| outbox.offer(notice.clone()));
     }
 }

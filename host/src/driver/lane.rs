@@ -191,7 +191,7 @@ impl Driver {
     /// The same lane from its head as it is now; what this host has counted of it stays told.
     fn anew(self, origin: Origin) -> Self {
         let fresh = Self::new(self.context, self.info, origin, self.stop);
-        Self { status: self.status, ..fresh }
+        Self { status: LaneStatus { state: LaneState::Starting, ..self.status }, ..fresh }
     }
 
     async fn run(&mut self) -> Result<Left, RunError> {

@@ -135,7 +135,7 @@ mod tests {
             while at < bytes.len() {
                 let count = part(bytes[at..].iter().copied());
                 let sum: usize = bytes[at..at + count].iter().sum();
-                prop_assert!(count >= 1 && count <= CALL_FIGURES && sum <= CALL_BYTES);
+                prop_assert!((1..=CALL_FIGURES).contains(&count) && sum <= CALL_BYTES);
                 let more = bytes.get(at + count);
                 prop_assert!(more.is_none_or(|m| count == CALL_FIGURES || sum + m > CALL_BYTES), "half empty");
                 (at, calls) = (at + count, calls + 1);
