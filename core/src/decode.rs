@@ -76,7 +76,8 @@ pub struct Decoder {
     time: Clock,
     arrival: Option<Clock>,
     keys: Vec<usize>,
-    measures: Vec<Reading>,
+    /// The measures that read a field, by their number.
+    measures: Vec<(usize, Reading)>,
     /// How many of the fields are the record's own; the others are computed.
     own: usize,
     computing: Option<Box<Computing>>,
@@ -100,7 +101,7 @@ pub struct Decoder {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     op: Op,
-    slot: Option<usize>,
+    slot: usize,
     scale: Option<u32>,
     /// An integer is its own value.
     plain: bool,
@@ -173,13 +174,12 @@ impl Decoder {
         let source_slot = source.map(|p| slots.own(p));
         let gap_slot = gap_field.map(|p| slots.own(p));
         let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slots.any(&k.field)).collect();
-        let read = |m: &Measure| Reading {
-            op: m.op,
-            slot: m.field.as_ref().map(|p| slots.any(p)),
-            scale: m.scale,
-            plain: matches!(m.op, Op::Sum | Op::Min | Op::Max) && m.scale.is_none(),
+        let read = |(i, m): (usize, &Measure)| {
+            let slot = slots.any(m.field.as_ref()?);
+            let plain = matches!(m.op, Op::Sum | Op::Min | Op::Max) && m.scale.is_none();
+            Some((i, Reading { op: m.op, slot, scale: m.scale, plain }))
         };
-        let measures: Vec<Reading> = spec.measures.iter().map(read).collect();
+        let measures: Vec<(usize, Reading)> = spec.measures.iter().enumerate().filter_map(read).collect();
         let computes = spec.filter.is_some() || !spec.fields.is_empty();
         let computing = computes.then(|| Box::new(Computing::new(spec, own, &|p| slots.own(p))));
         Self {
@@ -191,7 +191,8 @@ impl Decoder {
             keys,
             record_bytes: spec.limits.record_bytes as usize,
             key_bytes: spec.limits.key_bytes as usize,
-            values: alloc::vec![None; measures.len()],
+            // Those without a field count the record.
+            values: alloc::vec![Some(1); spec.measures.len()],
             measures,
             own,
             computing,
@@ -247,8 +248,8 @@ impl Decoder {
             self.read_source(buf);
             return Ok(self.left_out(buf, at, next, carried));
         }
-        let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
-        let arrival = match self.arrival {
+        let time = EventTime::from_millis(self.read_time(&self.time, buf, at)?);
+        let arrival = match &self.arrival {
             None => carried,
             Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
         };
@@ -380,11 +381,11 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn read_time(&self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
+    fn read_time(&self, clock: &Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
         match self.slots[clock.slot] {
             // The usual, for which no check is left.
             Slot::Int(n) if clock.unit == TimeUnit::Ms && in_this_century(n, 1_000) => Ok(n),
-            _ => self.read_other_time(&clock, buf, at),
+            _ => self.read_other_time(clock, buf, at),
         }
     }
 
@@ -417,12 +418,10 @@ impl Decoder {
 
     #[inline(always)]
     fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        for (value, reading) in self.values.iter_mut().zip(&self.measures) {
-            let Some(slot) = reading.slot else {
-                *value = Some(1);
-                continue;
-            };
-            *value = match self.slots[slot] {
+        let (slots, values) = (&self.slots[..], &mut self.values[..]);
+        for (i, reading) in &self.measures {
+            let slot = reading.slot;
+            values[*i] = match slots[slot] {
                 Slot::Int(n) if reading.plain => Some(n),
                 other => {
                     let buf = source(&self.computing, self.own, slot, buf);
@@ -435,13 +434,14 @@ impl Decoder {
 
     #[inline(always)]
     fn read_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        let (parts, mut sum) = self.key.begin();
+        let ((parts, mut sum), slots) = (self.key.begin(), &self.slots[..]);
         for (part, slot) in parts.iter_mut().zip(&self.keys) {
-            // As it stands in the key, quotes included. Texts that are computed have escapes.
-            let Slot::Str { start, end, escaped: false } = self.slots[*slot] else {
-                return self.read_other_key(buf, at);
+            sum = match slots[*slot] {
+                // As it stands in the key, quotes included. Texts that are computed have escapes.
+                Slot::Str { start, end, escaped: false } => part.put(sum, buf, start as usize - 1, end as usize + 1),
+                Slot::Int(n @ 0..100_000_000) => part.put_short(sum, short_decimal(n as u32)),
+                _ => return self.read_other_key(buf, at),
             };
-            sum = part.put(sum, buf, start as usize - 1, end as usize + 1);
         }
         self.key.end(sum);
         if self.key.len() > self.key_bytes {
@@ -451,7 +451,7 @@ impl Decoder {
         }
     }
 
-    /// A key of which not all is text that stands so in the record.
+    /// A key of which not all is a number or a text that stands so in the record.
     #[inline(never)]
     fn read_other_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
         let (_, mut sum) = self.key.begin();

@@ -40,7 +40,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use budget::Budget;
 use keys::Keys;
-use pending::Pending;
+use pending::{Hot, Pending};
 
 pub use paned::Held;
 pub(crate) use paned::Sink;
@@ -107,7 +107,7 @@ pub struct Engine {
     pending: Pending,
     /// Size and offset of fixed windows, which most policies have.
     fixed: Option<(TimeDelta, TimeDelta)>,
-    /// Whether a record simply counts in a fixed window: no triggers, no budget.
+    /// Whether a record simply counts in its windows: no triggers, no budget.
     plain: bool,
     /// The windows of one record, where it may have several; those that refused it, where they wait for triggers.
     windows: Vec<Window>,
@@ -115,8 +115,8 @@ pub struct Engine {
     panes: Option<Box<Panes>>,
     /// Where the policy bounds the keys of a window.
     budget: Option<Box<Budget>>,
-    /// Greatest event time counted.
-    event: Option<EventTime>,
+    /// Greatest event time counted; `EventTime::MIN` before the first.
+    event: EventTime,
     /// Since the last flush.
     account: Account,
     /// Since the last flush.
@@ -136,13 +136,11 @@ impl Engine {
                 Windowing::Fixed { size, offset } => Some((size, offset)),
                 _ => None,
             },
-            plain: matches!(policy.spec().window, Windowing::Fixed { .. })
-                && policy.spec().panes.is_none()
-                && policy.spec().limits.keys_per_window.is_none(),
+            plain: policy.spec().panes.is_none() && policy.spec().limits.keys_per_window.is_none(),
             windows: Vec::new(),
             panes: Panes::new(policy.spec()).map(Box::new),
             budget: policy.spec().limits.keys_per_window.map(|most| Box::new(Budget::new(most, policy.spec()))),
-            event: None,
+            event: EventTime::MIN,
             account: Account::default(),
             dead: Vec::new(),
             policy,
@@ -208,16 +206,35 @@ impl Engine {
     #[inline(never)]
     fn record(&mut self, place: &Place<'_>) -> usize {
         let decoded = if self.decoder.computes() {
-            self.decoder.decode_apart(&place.data, place.from, place.arrival)
+            self.decode_apart(place)
         } else {
-            self.decoder.decode(&place.data, place.from, place.arrival)
+            // Taken apart at once, so that it never stands in memory.
+            match self.decoder.decode(&place.data, place.from, place.arrival) {
+                Ok(Event { time, arrival, next, .. }) => Ok((time, arrival, next)),
+                Err(fault) => Err(self.refuse(fault, place)),
+            }
         };
         match decoded {
-            Ok(event) => {
-                self.judge(event, place);
-                event.next
+            Ok((time, arrival, next)) => {
+                self.judge(time, arrival, next, place);
+                next
             }
-            Err(fault) => self.refuse(fault, place),
+            Err(next) => next,
+        }
+    }
+
+    /// Decodes a record of a policy that computes: its times and where the next begins, or only the latter where the record
+    /// does not count.
+    #[inline(never)]
+    fn decode_apart(&mut self, place: &Place<'_>) -> Result<(EventTime, Option<ArrivalTime>, usize), usize> {
+        match self.decoder.decode_apart(&place.data, place.from, place.arrival) {
+            Ok(Event { time, arrival, next, passed: Passed::Yes }) => Ok((time, arrival, next)),
+            Ok(Event { time, arrival, next, passed }) => {
+                self.account.read += 1;
+                self.pass_over(passed == Passed::No, time, arrival);
+                Err(next)
+            }
+            Err(fault) => Err(self.refuse(fault, place)),
         }
     }
 
@@ -246,91 +263,86 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn judge(&mut self, event: Event, place: &Place<'_>) {
+    fn judge(&mut self, time: EventTime, arrival: Option<ArrivalTime>, to: usize, place: &Place<'_>) {
         self.account.read += 1;
-        if event.passed != Passed::Yes {
-            return self.pass_over(event.passed == Passed::No, event.time, event.arrival);
-        }
         let buf = place.data.buf();
-        let (time, believed) = match self.believe(event.time, event.arrival) {
+        let (time, believed) = match self.believe(time, arrival) {
             Belief::Yes(t) => (t, true),
             Belief::No(t) => (t, false),
             Belief::Quarantined => {
                 // Its arrival may have moved the watermark.
                 self.advance_panes();
-                return self.quarantine(&buf[place.from..event.next], place.ordinal, event.arrival);
+                return self.quarantine(&buf[place.from..to], place.ordinal, arrival);
             }
         };
-        // The usual: a main window that was used lately and still takes the record.
+        // The usual: rows that were used lately and still take the record.
         let hot = self.pending.hot(time);
-        let usual = self.plain && hot.takes(self.policy.spec().late.by, time, self.tracker.watermark());
-        let open = if usual {
-            hot.at
-        } else {
-            let (from, to, ordinal, arrival) = (place.from, event.next, place.ordinal, event.arrival);
-            match self.judge_apart(&Taken { buf, from, to, ordinal, arrival, time, believed }) {
-                Some(at) => at,
-                None => return,
-            }
-        };
+        if !self.plain || !hot.takes(self.policy.spec().late.by, time, self.tracker.watermark()) {
+            let (from, ordinal) = (place.from, place.ordinal);
+            let taken = Taken { buf, from, to, ordinal, arrival, time, believed };
+            return if self.panes.is_some() { self.judge_panes(&taken) } else { self.judge_apart(&taken) };
+        }
+        let open = hot.at;
         self.account.counted += 1;
         if !believed {
             self.account.future_counted += 1;
         }
-        self.event = self.event.max(Some(time));
+        self.event = self.event.max(time);
         let key = self.keys.intern_record(self.decoder.key(), buf);
         self.pending.add_here(open, key, self.decoder.values());
     }
 
-    /// Judges a record that does not simply count in a window used lately: where its main row is, unless all is done.
+    /// Judges a record that does not simply count in rows used lately.
     #[inline(never)]
-    fn judge_apart(&mut self, taken: &Taken<'_>) -> Option<usize> {
-        if self.panes.is_some() {
-            self.judge_panes(taken);
-            return None;
-        }
+    fn judge_apart(&mut self, taken: &Taken<'_>) {
         let Some((size, offset)) = self.fixed else {
-            self.judge_many(taken);
-            return None;
+            return self.judge_many(taken);
         };
         let (late, watermark) = (self.policy.spec().late, self.tracker.watermark());
-        let hot = Some(*self.pending.hot(taken.time)).filter(|hot| hot.window.holds(taken.time));
-        let window = hot.map_or_else(|| window::fixed(size, offset, taken.time), |hot| hot.window);
+        let hot = Some(*self.pending.hot(taken.time)).filter(|hot| hot.times.holds(taken.time));
+        let window = hot.map_or_else(|| window::fixed(size, offset, taken.time), |hot| hot.times);
+        let expiry = window.expiry(late.allowed_lateness);
         let is_late = match late.by {
             LateBy::Record => taken.time < watermark,
-            LateBy::Window => window.end + late.allowed_lateness <= watermark,
+            LateBy::Window => expiry <= watermark,
         };
-        if !is_late || late.to == LateTo::Accept {
+        let counts = !is_late || late.to == LateTo::Accept;
+        let table = if counts { Table::Main } else { Table::Late { day: taken.arrival.map(ArrivalTime::day) } };
+        if counts {
             self.account.late_accepted += u64::from(is_late);
-            let at = hot.map_or_else(|| self.pending.place(window, Table::Main), |hot| hot.at);
-            if self.budget.is_none() {
-                return Some(at);
-            }
             self.count(taken);
-            let own = self.keys.intern_record(self.decoder.key(), taken.buf);
-            let key = self.within_budget(window, at, own);
-            self.account.overflow += u64::from(key != own);
-            self.pending.add(at, key, self.decoder.values());
-            return None;
-        }
-        self.account.late += 1;
-        match late.to {
-            LateTo::Drop => self.account.late_dropped += 1,
-            LateTo::DeadLetters => self.bury_late(taken),
-            _ => {
-                let at = self.pending.place(window, Table::Late { day: taken.arrival.map(ArrivalTime::day) });
-                let key = self.keys.intern_record(self.decoder.key(), taken.buf);
-                self.pending.add(at, key, self.decoder.values());
+        } else {
+            self.account.late += 1;
+            match late.to {
+                LateTo::Drop => {
+                    self.account.late_dropped += 1;
+                    return;
+                }
+                LateTo::DeadLetters => return self.bury_late(taken),
+                _ => {}
             }
         }
-        None
+        let at = match hot {
+            Some(hot) if counts => hot.at,
+            _ => self.pending.place(window, table),
+        };
+        let mut key = self.keys.intern_record(self.decoder.key(), taken.buf);
+        if counts {
+            self.pending.heat(taken.time, Hot { times: window, expiry, at });
+            if self.budget.is_some() {
+                let own = key;
+                key = self.within_budget(window, at, own);
+                self.account.overflow += u64::from(key != own);
+            }
+        }
+        self.pending.add(at, key, self.decoder.values());
     }
 
     /// A record counts in a main row.
     fn count(&mut self, taken: &Taken<'_>) {
         self.account.counted += 1;
         self.account.future_counted += u64::from(!taken.believed);
-        self.event = self.event.max(Some(taken.time));
+        self.event = self.event.max(taken.time);
     }
 
     /// The key whose row a record counts in: its own, or that of the window's overflow row.
@@ -438,8 +450,12 @@ impl Engine {
 
     /// How far event time has come.
     pub fn progress(&self) -> Progress {
-        let w = self.tracker.watermark();
-        Progress { watermark: (w != EventTime::MIN).then_some(w), arrival: self.tracker.arrival(), event: self.event }
+        let known = |t: EventTime| (t != EventTime::MIN).then_some(t);
+        Progress {
+            watermark: known(self.tracker.watermark()),
+            arrival: self.tracker.arrival(),
+            event: known(self.event),
+        }
     }
 
     /// Appends effects (`wire::effects`) and forgets what they hold.

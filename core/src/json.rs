@@ -29,7 +29,7 @@ pub use escape::{unescape, write_escaped};
 
 use alloc::vec::Vec;
 use keys::{KeyId, Keys, Target};
-use text::{Text, first, specials};
+use text::{Text, Window, first, specials, word_at};
 
 /// Bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end. The
 /// first of them must be zero; the others may be anything.
@@ -37,6 +37,9 @@ pub const PADDING: usize = 48;
 
 /// How many objects and arrays may stand inside each other, the record itself included. Deeper ones are refused.
 pub const DEPTH_MAX: usize = 64;
+
+/// So many slots are told apart by bits: which of them a record has filled is known without emptying all before it.
+const BITS: usize = 64;
 
 /// What ends a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ pub struct Scanner {
     nodes: Vec<Node>,
     keys: Keys,
     paths: usize,
+    /// `Pass::filled` of a record that has all that is wanted.
+    all: u64,
     /// Number of the scan, for `Node::seen`.
     scan: u64,
 }
@@ -179,7 +184,8 @@ impl Scanner {
             keys.add_wanted(node, last.as_ref(), target);
         }
         keys.freeze();
-        Scanner { nodes, keys, paths: paths.len(), scan: 0 }
+        let all = u64::MAX.checked_shr(BITS.saturating_sub(paths.len()) as u32).unwrap_or(0);
+        Scanner { nodes, keys, paths: paths.len(), all, scan: 0 }
     }
 
     /// Scans a record of a buffer of its own, as `scan_in` does.
@@ -214,21 +220,23 @@ impl Scanner {
         let text = &data.0;
         assert!(slots.len() == self.paths, "{} paths, but {} slots", self.paths, slots.len());
         assert!(at <= text.end(), "the record starts at {at}, behind the data's end at {}", text.end());
-        // Four in a step: in a module each step looks whether the time is over.
-        let (fours, rest) = slots.as_chunks_mut::<4>();
-        fours.iter_mut().for_each(|four| *four = [Slot::Missing; 4]);
-        rest.iter_mut().for_each(|slot| *slot = Slot::Missing);
+        if slots.len() > BITS {
+            slots[BITS..].fill(Slot::Missing);
+        }
         self.scan += 1;
         self.keys.tidy();
 
         let start = if text.byte(at) == b'{' { at } else { text.start(at)? };
-        let mut pass = Pass { text, slots, node: 0, depth: 1, high: 0 };
+        let mut pass = Pass { text, slots, filled: 0, node: 0, depth: 1, high: 0 };
         let mut here = Here { start, at: start, previous: self.nodes[0].root };
         match self.usual(&mut pass, &mut here) {
             Halt::End => {}
             halt => here.at = self.object(&mut pass, here, halt)?,
         }
         let close = here.at;
+        if pass.filled != self.all {
+            pass.empty();
+        }
         if pass.high & 0x8080_8080_8080_8080 != 0 {
             text.check_utf8(start, close)?;
         }
@@ -239,61 +247,71 @@ impl Scanner {
     // No calls, and little that is kept in mind: here a record spends half of its time.
     #[inline(never)]
     fn usual(&self, pass: &mut Pass<'_, '_>, here: &mut Here) -> Halt {
-        let (text, slots) = (*pass.text, &mut *pass.slots);
-        let (mut at, mut previous, mut high) = (here.at, here.previous, pass.high);
-        let mut expected = self.keys.after(previous);
-        // Keys are compared together with the byte before them, which is a comma but for the first key.
-        let mut flip = if at == here.start { u64::from(b'{' ^ b',') } else { 0 };
-        let halt = loop {
-            let window = text.window(at);
-            let Some(step) = self.keys.expect(expected, window, flip) else {
-                if window.byte(0) == b'}' && at != here.start {
-                    at += 1;
-                    break Halt::End;
-                }
-                break Halt::Key;
+        let (buf, slots) = (pass.text.padded(), &mut *pass.slots);
+        let (mut high, mut filled) = (pass.high, pass.filled);
+        let mut expected = self.keys.after(here.previous);
+        // It begins with the comma before a key, or the object's brace.
+        let mut rest = &buf[here.at..];
+        let mut halt = match rest[0] {
+            _ if here.at == here.start => Halt::Value,
+            byte => Halt::after_value(byte),
+        };
+        while halt == Halt::Value {
+            let Some((window, step)) = Window::of(rest).and_then(|w| Some((w, self.keys.expect(expected, w)?))) else {
+                halt = Halt::Key;
+                break;
             };
+            here.previous = expected;
+            expected = step.next;
             let value = step.len();
             let word = window.word(value);
-            let (slot, after) = if word as u8 == b'"' {
-                let mut from = at + value + 1;
+            let is_text = word as u8 == b'"';
+            let len = if is_text {
+                let mut len = 1;
                 let mut word = window.word(value + 1);
                 let mut found = specials(word);
                 while found == 0 {
                     high |= word;
-                    from += 8;
-                    word = text.word(from);
+                    len += 8;
+                    word = word_at(rest, value + len);
                     found = specials(word);
                 }
                 high |= word;
-                let close = from + first(found);
                 if word >> (found.trailing_zeros() - 7) & 0xff != u64::from(b'"') {
-                    (at, previous) = (at + value, expected);
-                    break Halt::Value;
+                    break;
                 }
-                (Slot::Str { start: (at + value + 1) as u32, end: close as u32, escaped: false }, close + 1)
+                len + first(found) + 1
             } else if word as u8 ^ 0x30 < 10
-                && let Some((n, len)) = window.plain_integer(value, word)
+                && let Some(len) = window.plain_integer(value, word)
             {
-                (Slot::Int(n), at + value + len)
+                len
             } else {
-                (at, previous) = (at + value, expected);
-                break Halt::Value;
+                break;
             };
+            let start = buf.len() - rest.len() + value;
             match step.target {
                 Target::Skip => {}
-                Target::Slot(path) if matches!(slots[usize::from(path)], Slot::Missing) => {
-                    slots[usize::from(path)] = slot;
+                Target::Slot(path) if path < BITS as u16 && filled >> path & 1 == 0 => {
+                    slots[usize::from(path)] = if is_text {
+                        Slot::Str { start: start as u32 + 1, end: (start + len) as u32 - 1, escaped: false }
+                    } else {
+                        Slot::Int(window.integer(value, word, len))
+                    };
+                    filled |= 1 << path;
                 }
-                _ => {
-                    (at, previous) = (at + value, expected);
-                    break Halt::Value;
-                }
+                _ => break,
             }
-            (at, previous, expected, flip) = (after, expected, step.next, 0);
-        };
-        pass.high = high;
-        (here.at, here.previous) = (at, previous);
+            rest = &rest[value + len..];
+            halt = Halt::after_value(rest[0]);
+        }
+        (pass.high, pass.filled) = (high, filled);
+        here.at = buf.len() - rest.len();
+        match halt {
+            // The key was read, its value was not.
+            Halt::Value => here.at += self.keys.len(here.previous),
+            Halt::End => here.at += 1,
+            Halt::Key => {}
+        }
         halt
     }
 
@@ -326,22 +344,23 @@ impl Scanner {
             };
             let value = text.spaces(value);
             let (slot, after) = self.value(pass, target, value)?;
-            self.keep(target, slot, value, pass.slots)?;
+            self.keep(target, slot, value, pass)?;
             here.at = after;
             halt = self.usual(pass, &mut here);
         }
     }
 
     /// Fills the slot of a value that starts at `at`.
-    fn keep(&mut self, target: Target, value: Slot, at: usize, slots: &mut [Slot]) -> Result<(), ScanError> {
+    fn keep(&mut self, target: Target, value: Slot, at: usize, pass: &mut Pass<'_, '_>) -> Result<(), ScanError> {
         match target {
             Target::Skip => {}
             Target::Slot(path) => {
-                let slot = &mut slots[usize::from(path)];
-                if !matches!(slot, Slot::Missing) {
+                let (slot, bit) = (&mut pass.slots[usize::from(path)], 1u64.checked_shl(path.into()).unwrap_or(0));
+                if bit & pass.filled != 0 || (bit == 0 && !matches!(slot, Slot::Missing)) {
                     return Err(ScanErrorKind::DuplicateField(path).at(at));
                 }
                 *slot = value;
+                pass.filled |= bit;
             }
             Target::Node(child) => {
                 let child = &mut self.nodes[usize::from(child)];
@@ -379,11 +398,22 @@ impl Scanner {
 struct Pass<'t, 's> {
     text: &'t Text<'t>,
     slots: &'s mut [Slot],
+    /// Which of the first `BITS` slots are filled; the others are not, hold what an earlier record had.
+    filled: u64,
     /// The object in hand, and how deep it stands.
     node: u16,
     depth: usize,
     /// The bytes of strings that were looked at, or-ed: a high bit says that some are not ASCII.
     high: u64,
+}
+
+impl Pass<'_, '_> {
+    /// Empties the slots of what the record does not have.
+    #[inline(never)]
+    fn empty(&mut self) {
+        let slots = self.slots.iter_mut().take(BITS).enumerate();
+        slots.filter(|(path, _)| self.filled >> path & 1 == 0).for_each(|(_, slot)| *slot = Slot::Missing);
+    }
 }
 
 /// A place in an object.
@@ -406,6 +436,18 @@ enum Halt {
     Key,
     /// The key's value is not plain, stands there twice, or may hold wanted fields.
     Value,
+}
+
+impl Halt {
+    /// With `Value`, another key and its value follow.
+    #[inline(always)]
+    fn after_value(byte: u8) -> Self {
+        match byte {
+            b',' => Self::Value,
+            b'}' => Self::End,
+            _ => Self::Key,
+        }
+    }
 }
 
 /// What a name means in a node. There are a few dozen of them at most: a policy's fields.

@@ -93,8 +93,7 @@ impl RecordKey {
         if i == 0 {
             self.scratch.clear();
         }
-        self.parts[i] = Part { word, start: 0, len: len as u32, own: false };
-        Sum { hash: mix(sum.hash, word), len: sum.len + len + 1 }
+        self.parts[i].put_short(sum, (word, len))
     }
 
     /// All parts are there.
@@ -164,6 +163,13 @@ impl RecordKey {
 }
 
 impl Part {
+    /// It is a text of up to eight bytes, zeros behind it.
+    #[inline(always)]
+    pub(super) fn put_short(&mut self, sum: Sum, (word, len): (u64, usize)) -> Sum {
+        *self = Self { word, start: 0, len: len as u32, own: false };
+        Sum { hash: mix(sum.hash, word), len: sum.len + len + 1 }
+    }
+
     /// It is `buf[start..end]`; at least `AFTER` bytes follow it.
     #[inline(always)]
     pub(super) fn put(&mut self, sum: Sum, buf: &[u8], start: usize, end: usize) -> Sum {

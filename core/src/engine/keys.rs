@@ -14,8 +14,8 @@ pub(super) struct Keys {
     /// The hash, and id + 1 or 0 where free; a power of two long. The id stands here, so that whoever goes on with it need
     /// not wait for the text.
     table: Vec<(u32, u32)>,
-    /// Where each key begins in `text`, and its length.
-    spans: Vec<(u32, u32)>,
+    /// Where each key begins in `text`, and where the last one ends.
+    starts: Vec<u32>,
     /// The keys one after the other, and `AFTER` zeros.
     text: Vec<u8>,
     /// So many bytes at their beginning all keys have in common.
@@ -28,13 +28,14 @@ pub(super) struct Keys {
 impl Keys {
     /// The seed is that of the keys' hashes.
     pub(super) fn new(seed: u64) -> Self {
-        let (table, spans, text, prints) = (alloc::vec![(0, 0); 64], Vec::new(), alloc::vec![0; AFTER], Vec::new());
-        Self { table, spans, text, alike: usize::MAX, prints, seed }
+        let (table, starts, text, prints) =
+            (alloc::vec![(0, 0); 64], alloc::vec![0], alloc::vec![0; AFTER], Vec::new());
+        Self { table, starts, text, alike: usize::MAX, prints, seed }
     }
 
     /// How many keys.
     pub(super) fn len(&self) -> usize {
-        self.spans.len()
+        self.starts.len() - 1
     }
 
     /// Bytes of text held.
@@ -44,14 +45,14 @@ impl Keys {
 
     /// The text of a key.
     pub(super) fn text(&self, id: u32) -> &[u8] {
-        let (from, len) = self.spans[id as usize];
-        &self.text[from as usize..][..len as usize]
+        let id = id as usize;
+        &self.text[self.starts[id] as usize..self.starts[id + 1] as usize]
     }
 
-    /// What tells most keys apart as a number: numbers that differ are in the order of the keys.
-    #[inline]
-    pub(super) fn rank(&self, id: u32) -> u64 {
-        let text = self.text(id).get(self.alike..).unwrap_or_default();
+    /// What tells keys apart as numbers, the second those whose first is the same: numbers that differ are in the order of
+    /// the keys.
+    pub(super) fn rank(&self, id: u32, level: usize) -> u64 {
+        let text = self.text(id).get(self.alike.saturating_add(8 * level)..).unwrap_or_default();
         match text.first_chunk() {
             Some(word) => u64::from_be_bytes(*word),
             None => text.iter().fold(0, |n, b| n << 8 | u64::from(*b)) << (8 * (8 - text.len()) % 64),
@@ -61,7 +62,7 @@ impl Keys {
     /// 64 bits of a key's SHA-256, never 0: what a key is known by where its text is not kept.
     pub(super) fn print(&mut self, id: u32) -> u64 {
         if self.prints.len() <= id as usize {
-            self.prints.resize(self.spans.len(), 0);
+            self.prints.resize(self.len(), 0);
         }
         if self.prints[id as usize] == 0 {
             let digest = Sha256::digest(self.text(id));
@@ -73,18 +74,19 @@ impl Keys {
     /// The id of a record's key, a new one if it was not there. `buf` is the record's.
     #[inline(always)]
     pub(super) fn intern_record(&mut self, key: &RecordKey, buf: &[u8]) -> u32 {
-        let mask = self.table.len() - 1;
-        let mut slot = key.hash() as usize;
+        let (table, wanted, len) = (&self.table[..], key.hash(), key.len());
+        let mask = table.len() - 1;
+        let mut slot = wanted as usize;
         loop {
-            match self.table[slot & mask] {
-                (_, 0) => return self.insert_record(key, buf),
-                (hash, id) if hash == key.hash() => {
-                    let (from, len) = self.spans[id as usize - 1];
-                    if len as usize == key.len() && key.is(buf, &self.text[from as usize..]) {
-                        return id - 1;
-                    }
+            let (hash, id) = table[slot & mask];
+            if id == 0 {
+                return self.insert_record(key, buf);
+            }
+            if hash == wanted {
+                let (from, to) = (self.starts[id as usize - 1], self.starts[id as usize]);
+                if to.wrapping_sub(from) as usize == len && key.is(buf, &self.text[from as usize..]) {
+                    return id - 1;
                 }
-                _ => {}
             }
             slot += 1;
         }
@@ -116,18 +118,17 @@ impl Keys {
 
     #[inline(never)]
     fn insert(&mut self, hash: u32, text: &[u8]) -> u32 {
-        let id = self.spans.len() as u32;
+        let id = self.len() as u32;
         if id > 0 {
             let first = self.text(0);
             self.alike = first.iter().zip(text).take(self.alike).take_while(|(a, b)| a == b).count();
         }
         self.text.truncate(self.text.len() - AFTER);
-        let from = u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB");
         self.text.extend_from_slice(text);
+        self.starts.push(u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB"));
         self.text.extend_from_slice(&[0; AFTER]);
-        self.spans.push((from, text.len() as u32));
         self.file(hash, id);
-        if self.spans.len() * 2 > self.table.len() {
+        if self.len() * 2 > self.table.len() {
             let longer = alloc::vec![(0, 0); self.table.len() * 2];
             let shorter = core::mem::replace(&mut self.table, longer);
             shorter.into_iter().filter(|(_, id)| *id > 0).for_each(|(hash, id)| self.file(hash, id - 1));
@@ -182,8 +183,9 @@ mod tests {
             for (a, x) in ids.iter().zip(&texts) {
                 prop_assert_eq!(keys.text(*a), x.as_bytes());
                 for (b, y) in ids.iter().zip(&texts) {
-                    let order = keys.rank(*a).cmp(&keys.rank(*b));
-                    prop_assert!(order == core::cmp::Ordering::Equal || order == x.cmp(y));
+                    let order = |level| keys.rank(*a, level).cmp(&keys.rank(*b, level));
+                    let both = order(0).then(order(1));
+                    prop_assert!(both == core::cmp::Ordering::Equal || both == x.cmp(y));
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Not here: which windows those are (`window`), windows that wait for triggers (`panes`).
 
-use super::{Engine, Taken};
+use super::{Engine, Hot, Taken};
 use crate::policy::{LateBy, LateTo};
 use crate::time::ArrivalTime;
 use crate::window::{self, Window};
@@ -19,11 +19,6 @@ impl Engine {
             LateBy::Record => t < watermark,
             LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
         };
-        if let Some(hot) = self.pending.slices.hot(t).filter(|hot| !refused(&hot.first)) {
-            self.count(taken);
-            let key = self.keys.intern_record(self.decoder.key(), taken.buf);
-            return self.pending.add_here(hot.at, key, self.decoder.values());
-        }
         window::assign(&spec.window, t, &mut self.windows);
         if self.windows.is_empty() {
             self.account.filtered += 1;
@@ -56,7 +51,10 @@ impl Engine {
         if !taking.is_empty() {
             let at = self.pending.slice(taking);
             if late == 0 {
-                self.pending.slices.heat(window::alike(&self.policy.spec().window, taking), taking[0], at);
+                let spec = self.policy.spec();
+                let (times, expiry) =
+                    (window::alike(&spec.window, taking), taking[0].expiry(spec.late.allowed_lateness));
+                self.pending.heat(t, Hot { times, expiry, at });
             }
             self.pending.add(at, key, self.decoder.values());
         }

@@ -294,7 +294,7 @@ impl Engine {
                 self.account.counted += 1;
                 self.account.overflow += u64::from(fate == Fate::Overflowed);
                 self.account.future_counted += u64::from(!believed);
-                self.event = self.event.max(Some(t));
+                self.event = self.event.max(t);
             }
             Fate::Refused => {
                 self.account.late += 1;

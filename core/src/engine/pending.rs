@@ -7,7 +7,6 @@
 //! - `write` gives windows by (end, start, table) and rows by key, whatever the order they came in.
 
 use super::keys::Keys;
-use super::slices::Slices;
 use crate::order::{self, Tree};
 use crate::policy::{LateBy, Op, Spec, Windowing};
 use crate::time::{EventTime, TimeDelta};
@@ -26,48 +25,52 @@ const LEAST: i64 = WIDE + (1 << 40);
 #[derive(Debug)]
 pub(super) struct Pending {
     ops: Vec<Op>,
-    lateness: TimeDelta,
     /// Where the rows of what is `Filed` stand in `open`.
     filed: Tree,
-    pub(super) slices: Slices,
     open: Vec<Open>,
     free: Vec<usize>,
-    /// The main windows used lately: most records find theirs here without a division or a tree walk.
+    /// The main rows used lately: most records find theirs here without a tree walk.
     hot: [Hot; HOT],
-    /// Size and offset of fixed windows.
-    every: (u64, i64),
+    /// Times that lie in the same windows are mostly so many milliseconds, counted from there.
+    grain: (u64, i64),
 }
+
+/// So many words of keys are compared as numbers before their texts are.
+const RANKS: usize = 3;
 
 /// Most keys that an emptied window's list, and its table, stay prepared for.
 const NEAR_KEPT_MAX: usize = 1 << 14;
 const FAR_KEPT_MAX: usize = 1 << 12;
 
-/// Records of one lane spread over few windows at a time.
+/// Records of one lane spread over few windows, or slices of them, at a time.
 const HOT: usize = 8;
 
-/// A main window used lately.
+/// A main window used lately, or a slice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hot {
-    pub(super) window: Window,
-    /// From here on a watermark finds it expired.
-    expiry: EventTime,
-    /// Where its rows stand.
+    /// Times that lie in the same windows.
+    pub(super) times: Window,
+    /// From here on a watermark finds the first of these windows expired.
+    pub(super) expiry: EventTime,
+    /// Where the rows stand.
     pub(super) at: usize,
 }
 
 impl Hot {
     /// Holds no time.
-    const NONE: Self =
-        Self { window: Window { start: EventTime::MAX, end: EventTime::MIN }, expiry: EventTime::MIN, at: 0 };
+    const NONE: Self = {
+        let never = Window { start: EventTime::MAX, end: EventTime::MIN };
+        Self { times: never, expiry: EventTime::MIN, at: 0 }
+    };
 
-    /// Whether it takes a record that is not late.
+    /// Whether a record of this time counts in all of its windows.
     #[inline(always)]
     pub(super) fn takes(&self, by: LateBy, t: EventTime, watermark: EventTime) -> bool {
         let in_time = match by {
             LateBy::Record => t >= watermark,
             LateBy::Window => self.expiry > watermark,
         };
-        in_time && self.window.holds(t)
+        in_time && self.times.holds(t)
     }
 }
 
@@ -133,24 +136,24 @@ struct Open {
 
 impl Pending {
     pub(super) fn new(spec: &Spec) -> Self {
-        let every = match spec.window {
-            Windowing::Fixed { size, offset } => (size.as_millis().unsigned_abs().max(1), offset.as_millis()),
-            _ => (1, 0),
+        let (grain, offset) = match spec.window {
+            Windowing::Fixed { size: grain, offset } | Windowing::Cumulative { step: grain, offset, .. } => {
+                (grain, offset)
+            }
+            Windowing::Sliding { size, every, offset } => match size.as_millis() % every.as_millis() {
+                0 => (every, offset),
+                // A period has two slices.
+                longer => (TimeDelta::from_millis(longer.min(every.as_millis() - longer)), offset),
+            },
+            // No zone's hours begin between the quarters.
+            _ => (TimeDelta::from_mins(15), TimeDelta::ZERO),
         };
-        Self::of(spec.measures.iter().map(|m| m.op).collect(), spec.late.allowed_lateness, every)
+        let ops = spec.measures.iter().map(|m| m.op).collect();
+        Self::of(ops, (grain.as_millis().unsigned_abs().max(1), offset.as_millis()))
     }
 
-    fn of(ops: Vec<Op>, lateness: TimeDelta, every: (u64, i64)) -> Self {
-        Self {
-            ops,
-            lateness,
-            filed: Tree::new(),
-            slices: Slices::default(),
-            open: Vec::new(),
-            free: Vec::new(),
-            hot: [Hot::NONE; HOT],
-            every,
-        }
+    fn of(ops: Vec<Op>, grain: (u64, i64)) -> Self {
+        Self { ops, filed: Tree::new(), open: Vec::new(), free: Vec::new(), hot: [Hot::NONE; HOT], grain }
     }
 
     /// Rows pending; where windows overlap, how many they are at most.
@@ -158,7 +161,7 @@ impl Pending {
         self.open.iter().map(|open| open.keys.len() * open.owes.len().max(1)).sum()
     }
 
-    /// The main window that was used lately, if any was, where the fixed one that holds `t` has its place.
+    /// What was used lately in the place of `t`: perhaps what holds it, perhaps something else or nothing.
     // Records come from one window and the next in no order: a division takes less than comparisons that nobody foresees.
     #[inline(always)]
     pub(super) fn hot(&self, t: EventTime) -> &Hot {
@@ -167,19 +170,24 @@ impl Pending {
 
     #[inline(always)]
     fn hot_place(&self, t: EventTime) -> usize {
-        let (every, offset) = self.every;
-        (t.as_millis().wrapping_sub(offset) as u64 / every) as usize % HOT
+        let (grain, from) = self.grain;
+        (t.as_millis().wrapping_sub(from) as u64 / grain) as usize % HOT
+    }
+
+    /// Remembers where a record of this time was counted.
+    pub(super) fn heat(&mut self, t: EventTime, hot: Hot) {
+        let place = self.hot_place(t);
+        self.hot[place] = hot;
+    }
+
+    /// Forgets where rows stand.
+    pub(super) fn cool(&mut self) {
+        self.hot = [Hot::NONE; HOT];
     }
 
     /// Where the rows of a table and window stand.
     pub(super) fn place(&mut self, window: Window, table: Table) -> usize {
-        let at = self.file(Filed::table(window, table));
-        if table == Table::Main {
-            let expiry = window.expiry(self.lateness);
-            let place = self.hot_place(window.start);
-            self.hot[place] = Hot { window, expiry, at };
-        }
-        at
+        self.file(Filed::table(window, table))
     }
 
     /// Where the rows stand that are filed so; nowhere yet is a place without rows.
@@ -222,7 +230,7 @@ impl Pending {
 
     /// All that is pending as rows of windows.
     pub(super) fn whole(&self) -> Self {
-        let mut whole = Self::of(self.ops.clone(), self.lateness, self.every);
+        let mut whole = Self::of(self.ops.clone(), self.grain);
         for (filed, at) in &self.filed {
             let (filed, open) = (Filed(*filed), &self.open[*at as usize]);
             if let Some(table) = filed.goes_to() {
@@ -322,15 +330,8 @@ impl Pending {
         for (filed, table, at) in picked {
             let (open, window) = (&self.open[at as usize], filed.window());
             order.clear();
-            order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.rank(*key), row)));
-            // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
-            order.sort_unstable_by_key(|(rank, _)| *rank);
-            for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-                let mut rows: Vec<u32> = same.iter().map(|(_, row)| *row).collect();
-                let text = |row: u32| keys.text(open.keys[row as usize]);
-                order::sort(&mut rows, &mut |a, b| text(a).cmp(text(b)));
-                same.iter_mut().zip(rows).for_each(|(place, row)| place.1 = row);
-            }
+            order.extend((0..open.keys.len() as u32).map(|row| (0, row)));
+            sort(&mut order, 0, keys, &open.keys);
             w.group(table, window.start, window.end, order.len());
             for (_, row) in &order {
                 let row = *row as usize;
@@ -345,7 +346,7 @@ impl Pending {
         let gone = |filed: Filed| filed.goes_to().is_some_and(|table| wanted(&filed.window(), table));
         let gone: Vec<Filed> = self.filed.keys().map(|filed| Filed(*filed)).filter(|filed| gone(*filed)).collect();
         gone.into_iter().for_each(|filed| self.remove(filed));
-        self.hot = [Hot::NONE; HOT];
+        self.cool();
     }
 }
 
@@ -443,6 +444,23 @@ impl Open {
         self.keys.clear();
         self.values.clear();
         self.wide.clear();
+    }
+}
+
+/// Sorts rows that are alike up to this level of their keys' ranks.
+fn sort(rows: &mut [(u64, u32)], level: usize, keys: &Keys, ids: &[u32]) {
+    // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
+    rows.iter_mut().for_each(|(rank, row)| *rank = keys.rank(ids[*row as usize], level));
+    rows.sort_unstable_by_key(|(rank, _)| *rank);
+    for same in rows.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        if level < RANKS - 1 {
+            sort(same, level + 1, keys, ids);
+            continue;
+        }
+        let mut rows: Vec<u32> = same.iter().map(|(_, row)| *row).collect();
+        let text = |row: u32| keys.text(ids[row as usize]);
+        order::sort(&mut rows, &mut |a, b| text(a).cmp(text(b)));
+        same.iter_mut().zip(rows).for_each(|(place, row)| place.1 = row);
     }
 }
 

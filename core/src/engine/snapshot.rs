@@ -109,7 +109,7 @@ impl Engine {
         }
         let mut engine = Self::new(policy);
         engine.tracker = tracker;
-        engine.event = e.progress.event;
+        engine.event = e.progress.event.unwrap_or(EventTime::MIN);
         engine.account = e.account;
         engine.dead = e.dead;
         for g in e.groups {

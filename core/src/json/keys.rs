@@ -1,7 +1,7 @@
 //! Knows field names: which are wanted, and which one a producer usually writes after which.
 //!
 //! A producer writes its fields in the same order and spelling in record after record. So the key that came after this one
-//! last time is compared first, as the words of `,"name":`, comma, quotes, colon and a space after either included; the table
+//! last time is compared first, as the words of `"name":`, quotes, colon and a space before and after it included; the table
 //! is asked only when that fails. Names that nobody wants are learnt too, since they stand between the wanted ones.
 //!
 //! Invariants
@@ -71,7 +71,7 @@ pub(super) struct Found {
 
 /// A key as it was last written, and the one that came after it.
 pub(super) struct Step {
-    /// `,"name":`, perhaps with a space after comma and colon; zero behind it.
+    /// `"name":`, perhaps with a space before it and after the colon, after a byte that is zero; zero behind it.
     pattern: [u64; PATTERN / 8],
     mask: [u64; PATTERN / 8],
     pub(super) target: Target,
@@ -181,10 +181,15 @@ impl Keys {
         self.steps[usize::from(key)].target
     }
 
-    /// The expected key, if it is there: the window begins just before it, and `flip` turns the first byte into a comma.
+    /// Bytes from the comma before a key to its value.
+    pub(super) fn len(&self, key: KeyId) -> usize {
+        self.steps[usize::from(key)].len()
+    }
+
+    /// The expected key, if it is there: the window begins with the comma or brace before it.
     #[inline(always)]
-    pub(super) fn expect(&self, expected: KeyId, window: Window<'_>, flip: u64) -> Option<&Step> {
-        self.steps.get(usize::from(expected)).filter(|step| step.is_at(window, flip))
+    pub(super) fn expect(&self, expected: KeyId, window: Window<'_>) -> Option<&Step> {
+        self.steps.get(usize::from(expected)).filter(|step| step.is_at(window))
     }
 
     /// Reads the key whose opening quote is at `quote`, after the comma or brace at `comma`, expected or not, and its colon;
@@ -202,8 +207,7 @@ impl Keys {
         }
         // The key that was expected before the one that has failed becomes the expected one.
         let other = self.known[usize::from(previous)].other;
-        let flip = u64::from(text.byte(comma) ^ b',');
-        if let Some(step) = self.expect(other, text.window(comma), flip) {
+        if let Some(step) = self.expect(other, text.window(comma)) {
             let found = Found { key: other, target: step.target, value: comma + step.len() };
             self.expect_next(previous, other);
             return Ok(found);
@@ -316,14 +320,13 @@ impl Step {
         let mut mask = [0; PATTERN];
         let (from, to) = (2 + spaces.before, 2 + spaces.before + name.len);
         let len = to + 2 + spaces.after;
-        pattern[..len].fill(b' ');
-        pattern[0] = b',';
+        pattern[1..len].fill(b' ');
         pattern[from - 1] = b'"';
         for (i, byte) in pattern[from..to].iter_mut().enumerate() {
             *byte = (name.words[i / 8] >> (8 * (i % 8))) as u8;
         }
         pattern[to..to + 2].copy_from_slice(b"\":");
-        mask[..len].fill(0xff);
+        mask[1..len].fill(0xff);
         Self { pattern: words(&pattern), mask: words(&mask), target, next, len: len as u8 }
     }
 
@@ -334,9 +337,9 @@ impl Step {
     }
 
     #[inline(always)]
-    fn is_at(&self, window: Window<'_>, flip: u64) -> bool {
-        let differs = |i: usize, flip: u64| (window.word(8 * i) ^ flip ^ self.pattern[i]) & self.mask[i];
-        differs(0, flip) | differs(1, 0) == 0 && (self.len <= 16 || differs(2, 0) | differs(3, 0) == 0)
+    fn is_at(&self, window: Window<'_>) -> bool {
+        let differs = |i: usize| (window.word(8 * i) ^ self.pattern[i]) & self.mask[i];
+        differs(0) | differs(1) == 0 && (self.len <= 16 || differs(2) | differs(3) == 0)
     }
 }
 

@@ -90,17 +90,13 @@ impl<'a> Text<'a> {
     /// The eight bytes from `at`, the first in the lowest place.
     #[inline(always)]
     pub(super) fn word(self, at: usize) -> u64 {
-        // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
-        let at = at & (usize::MAX >> 1);
-        let bytes = self.padded[at..at + 8].first_chunk().expect("eight bytes");
-        u64::from_le_bytes(*bytes)
+        word_at(self.padded, at)
     }
 
     /// What stands from `at` on.
     #[inline(always)]
     pub(super) fn window(self, at: usize) -> Window<'a> {
-        let at = at & (usize::MAX >> 1);
-        Window(self.padded[at..at + WINDOW].first_chunk().expect("a window"))
+        Window::of(&self.padded[at..]).expect("the padding is there")
     }
 
     /// The index of the first byte from `at` on that is not white space inside a document.
@@ -270,10 +266,11 @@ impl<'a> Text<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Window<'a>(&'a [u8; WINDOW]);
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// The first bytes of a text; `None` where it is shorter.
     #[inline(always)]
-    pub(super) fn byte(self, at: usize) -> u8 {
-        self.0[at]
+    pub(super) fn of(text: &'a [u8]) -> Option<Self> {
+        text.first_chunk().map(Self)
     }
 
     /// The eight bytes from `at`, the first in the lowest place.
@@ -282,29 +279,49 @@ impl Window<'_> {
         u64::from_le_bytes(*self.0[at..at + 8].first_chunk().expect("eight bytes"))
     }
 
-    /// The usual integer at `at`, and how many bytes it has: one to fifteen digits, then a comma or a brace. `word` is the
-    /// one at `at` and starts with a digit. `None` says nothing but that `number` must look.
+    /// How many bytes the usual integer at `at` has: one to fifteen digits, then a comma or a brace. `word` is the one at `at`
+    /// and starts with a digit. `None` says nothing but that `number` must look.
     #[inline(always)]
-    pub(super) fn plain_integer(self, at: usize, word: u64) -> Option<(i64, usize)> {
+    pub(super) fn plain_integer(self, at: usize, word: u64) -> Option<usize> {
         let digits = word ^ (0x30 * ONES);
-        let (magnitude, len, next) = match first(not_digits(digits)) {
+        let (len, next) = match first(not_digits(digits)) {
             // A zero does not lead other digits.
             2.. if digits & 0xff == 0 => return None,
             8.. => {
                 let word = self.word(at + 8);
-                let more = word ^ (0x30 * ONES);
-                let count = first(not_digits(more));
+                let count = first(not_digits(word ^ (0x30 * ONES)));
                 if count == 8 {
                     return None;
                 }
-                const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
-                let low = eight_digits(more.unbounded_shl(64 - 8 * count as u32));
-                (eight_digits(digits) * POWERS[count & 7] + low, 8 + count, word >> (8 * count))
+                (8 + count, word >> (8 * count))
             }
-            count => (eight_digits(digits << (64 - 8 * count)), count, word >> (8 * count)),
+            count => (count, word >> (8 * count)),
         };
-        matches!(next as u8, b',' | b'}').then_some((magnitude as i64, len))
+        matches!(next as u8, b',' | b'}').then_some(len)
     }
+
+    /// The usual integer at `at` that has so many bytes; `word` is the one at `at`.
+    #[inline(always)]
+    pub(super) fn integer(self, at: usize, word: u64, len: usize) -> i64 {
+        const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+        let digits = word ^ (0x30 * ONES);
+        let n = if len < 8 {
+            eight_digits(digits << (64 - 8 * len))
+        } else {
+            let more = self.word(at + 8) ^ (0x30 * ONES);
+            let low = eight_digits(more.unbounded_shl(128 - 8 * len as u32));
+            eight_digits(digits) * POWERS[len & 7] + low
+        };
+        n as i64
+    }
+}
+
+/// The eight bytes from `at`, the first in the lowest place.
+#[inline(always)]
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u64 {
+    // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
+    let at = at & (usize::MAX >> 1);
+    u64::from_le_bytes(*bytes[at..at + 8].first_chunk().expect("eight bytes"))
 }
 
 /// The high bit of the first quote, backslash or byte below 0x20; bits above the first may be wrong.
