@@ -17,11 +17,11 @@ mod key;
 
 pub(crate) use datetime::date;
 pub use datetime::parse as parse_rfc3339;
-pub use key::{Key, KeyText};
+pub use key::{AFTER, RecordKey, hash as hash_key};
 
 use crate::account::Reason;
 use crate::decimal::{Decimal, Unscaled};
-use crate::json::{self, Framing, ScanErrorKind, Scanner, Slot};
+use crate::json::{self, Data, ScanErrorKind, Scanner, Slot};
 use crate::panes::hash;
 use crate::policy::{Measure, Op, Path, Policy, Strategy, TimeField, TimeUnit, Windowing, limits};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
@@ -76,13 +76,14 @@ pub struct Decoder {
     time: Clock,
     arrival: Option<Clock>,
     keys: Vec<usize>,
-    measures: Vec<Reading>,
+    /// The measures that read a field, by their number.
+    measures: Vec<(usize, Reading)>,
     /// How many of the fields are the record's own; the others are computed.
     own: usize,
     computing: Option<Box<Computing>>,
     record_bytes: usize,
     key_bytes: usize,
-    key: KeyText,
+    key: RecordKey,
     values: Vec<Option<i64>>,
     gap_slot: Option<usize>,
     gap: Option<TimeDelta>,
@@ -100,7 +101,7 @@ pub struct Decoder {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     op: Op,
-    slot: Option<usize>,
+    slot: usize,
     scale: Option<u32>,
     /// An integer is its own value.
     plain: bool,
@@ -173,13 +174,12 @@ impl Decoder {
         let source_slot = source.map(|p| slots.own(p));
         let gap_slot = gap_field.map(|p| slots.own(p));
         let kept_slots: Vec<usize> = spec.kept.iter().map(|k| slots.any(&k.field)).collect();
-        let read = |m: &Measure| Reading {
-            op: m.op,
-            slot: m.field.as_ref().map(|p| slots.any(p)),
-            scale: m.scale,
-            plain: matches!(m.op, Op::Sum | Op::Min | Op::Max) && m.scale.is_none(),
+        let read = |(i, m): (usize, &Measure)| {
+            let slot = slots.any(m.field.as_ref()?);
+            let plain = matches!(m.op, Op::Sum | Op::Min | Op::Max) && m.scale.is_none();
+            Some((i, Reading { op: m.op, slot, scale: m.scale, plain }))
         };
-        let measures: Vec<Reading> = spec.measures.iter().map(read).collect();
+        let measures: Vec<(usize, Reading)> = spec.measures.iter().enumerate().filter_map(read).collect();
         let computes = spec.filter.is_some() || !spec.fields.is_empty();
         let computing = computes.then(|| Box::new(Computing::new(spec, own, &|p| slots.own(p))));
         Self {
@@ -187,11 +187,12 @@ impl Decoder {
             slots: alloc::vec![Slot::Missing; fields.len()],
             time,
             arrival,
+            key: RecordKey::new(keys.len(), u64::from_le_bytes(*policy.digest().first_chunk().expect("8 bytes of 32"))),
             keys,
             record_bytes: spec.limits.record_bytes as usize,
             key_bytes: spec.limits.key_bytes as usize,
-            key: KeyText::default(),
-            values: alloc::vec![None; measures.len()],
+            // Those without a field count the record.
+            values: alloc::vec![Some(1); spec.measures.len()],
             measures,
             own,
             computing,
@@ -219,46 +220,36 @@ impl Decoder {
     }
 
     /// Decodes the record at `at`. `carried` is the arrival time that came with it; a field of the record goes first.
-    /// The buffer is as `Scanner::scan` wants it.
     ///
     /// # Panics
     /// If the policy has a filter or computed fields: `decode_apart` is for all.
     // All of the usual path is inlined into the caller's loop: in a module, a call costs as much as a field.
     #[inline(always)]
-    pub fn decode(
-        &mut self,
-        buf: &[u8],
-        at: usize,
-        end: usize,
-        framing: Framing,
-        carried: Option<ArrivalTime>,
-    ) -> Result<Event, Fault> {
+    pub fn decode(&mut self, data: &Data<'_>, at: usize, carried: Option<ArrivalTime>) -> Result<Event, Fault> {
         assert!(!self.computes(), "`decode_apart` is for policies that compute");
-        self.decode_as::<false>(buf, at, end, framing, carried)
+        self.decode_as::<false>(data, at, carried)
     }
 
     #[inline(always)]
     fn decode_as<const COMPUTES: bool>(
         &mut self,
-        buf: &[u8],
+        data: &Data<'_>,
         at: usize,
-        end: usize,
-        framing: Framing,
         carried: Option<ArrivalTime>,
     ) -> Result<Event, Fault> {
         // Without computed ones all slots are the record's own; the scanner asks for just these.
         let slots = if COMPUTES { &mut self.slots[..self.own] } else { &mut self.slots[..] };
-        let next = self.scanner.scan(buf, at, end, framing, slots).map_err(fault)?;
+        let (buf, next) = (data.buf(), self.scanner.scan_in(data, at, slots).map_err(fault)?);
         if next - at > self.record_bytes {
-            return Err(Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes });
+            return Err(self.too_long(at));
         }
         if COMPUTES && !self.compute(buf, at)? {
             // It moves the watermark as others do.
             self.read_source(buf);
             return Ok(self.left_out(buf, at, next, carried));
         }
-        let time = EventTime::from_millis(self.read_time(self.time, buf, at)?);
-        let arrival = match self.arrival {
+        let time = EventTime::from_millis(self.read_time(&self.time, buf, at)?);
+        let arrival = match &self.arrival {
             None => carried,
             Some(clock) => Some(ArrivalTime::from_millis(self.read_time(clock, buf, at)?)),
         };
@@ -270,6 +261,11 @@ impl Decoder {
         }
         self.read_key(buf, at)?;
         Ok(Event { time, arrival, next, passed: Passed::Yes })
+    }
+
+    #[cold]
+    fn too_long(&self, at: usize) -> Fault {
+        Fault { reason: Reason::TooLong, field: None, at: at + self.record_bytes }
     }
 
     /// Computes fields; whether the filter lets the record through.
@@ -300,21 +296,14 @@ impl Decoder {
 
     /// The same as a call, for every policy.
     #[inline(never)]
-    pub fn decode_apart(
-        &mut self,
-        buf: &[u8],
-        at: usize,
-        end: usize,
-        framing: Framing,
-        carried: Option<ArrivalTime>,
-    ) -> Result<Event, Fault> {
-        self.decode_as::<true>(buf, at, end, framing, carried)
+    pub fn decode_apart(&mut self, data: &Data<'_>, at: usize, carried: Option<ArrivalTime>) -> Result<Event, Fault> {
+        self.decode_as::<true>(data, at, carried)
     }
 
     /// The key of the last record decoded.
     #[inline(always)]
-    pub fn key(&mut self) -> Key<'_> {
-        self.key.key()
+    pub fn key(&self) -> &RecordKey {
+        &self.key
     }
 
     /// The values of the last record decoded, in the order of the policy's measures; a count's is `Some(1)`.
@@ -392,11 +381,11 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn read_time(&self, clock: Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
+    fn read_time(&self, clock: &Clock, buf: &[u8], at: usize) -> Result<i64, Fault> {
         match self.slots[clock.slot] {
             // The usual, for which no check is left.
             Slot::Int(n) if clock.unit == TimeUnit::Ms && in_this_century(n, 1_000) => Ok(n),
-            _ => self.read_other_time(&clock, buf, at),
+            _ => self.read_other_time(clock, buf, at),
         }
     }
 
@@ -429,12 +418,10 @@ impl Decoder {
 
     #[inline(always)]
     fn read_values(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        for (value, reading) in self.values.iter_mut().zip(&self.measures) {
-            let Some(slot) = reading.slot else {
-                *value = Some(1);
-                continue;
-            };
-            *value = match self.slots[slot] {
+        let (slots, values) = (&self.slots[..], &mut self.values[..]);
+        for (i, reading) in &self.measures {
+            let slot = reading.slot;
+            values[*i] = match slots[slot] {
                 Slot::Int(n) if reading.plain => Some(n),
                 other => {
                     let buf = source(&self.computing, self.own, slot, buf);
@@ -447,33 +434,47 @@ impl Decoder {
 
     #[inline(always)]
     fn read_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
-        self.key.clear();
-        let mut before = b'[';
-        for slot in &self.keys {
-            if let Slot::Str { start, end, escaped: false } = self.slots[*slot] {
-                self.key.put_quoted(before, buf, start as usize, end as usize);
-            } else {
-                self.key.push(before);
-                let buf = source(&self.computing, self.own, *slot, buf);
-                if let Slot::Int(n) = self.slots[*slot] {
-                    let (digits, from) = decimal(n);
-                    self.key.extend(&digits[from..]);
-                    before = b',';
-                    continue;
+        let ((parts, mut sum), slots) = (self.key.begin(), &self.slots[..]);
+        for (part, slot) in parts.iter_mut().zip(&self.keys) {
+            sum = match slots[*slot] {
+                // As it stands in the key, quotes included. Texts that are computed have escapes.
+                Slot::Str { start, end, escaped: false } => part.put(sum, buf, start as usize - 1, end as usize + 1),
+                Slot::Int(n @ 0..100_000_000) => part.put_short(sum, short_decimal(n as u32)),
+                _ => return self.read_other_key(buf, at),
+            };
+        }
+        self.key.end(sum);
+        if self.key.len() > self.key_bytes {
+            Err(Fault { reason: Reason::KeyTooLong, field: None, at })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A key of which not all is a number or a text that stands so in the record.
+    #[inline(never)]
+    fn read_other_key(&mut self, buf: &[u8], at: usize) -> Result<(), Fault> {
+        let (_, mut sum) = self.key.begin();
+        for i in 0..self.keys.len() {
+            let slot = self.keys[i];
+            sum = match self.slots[slot] {
+                Slot::Int(n @ 0..100_000_000) => self.key.put_short(i, sum, short_decimal(n as u32)),
+                Slot::Str { start, end, escaped: false } => {
+                    self.key.put(i, sum, buf, start as usize - 1, end as usize + 1)
                 }
-                other_key(self.slots[*slot], buf, &mut self.text, &mut self.key).map_err(|reason| Fault {
-                    reason,
-                    field: Some(*slot as u16),
-                    at,
-                })?;
-            }
-            before = b',';
+                other => {
+                    let (buf, scratch) = (source(&self.computing, self.own, slot, buf), &mut self.text);
+                    let fault = |reason| Fault { reason, field: Some(slot as u16), at };
+                    self.key.put_own(i, sum, |out| scalar(other, buf, scratch, out)).map_err(fault)?
+                }
+            };
         }
-        self.key.push(b']');
-        if self.key.bytes_written() > self.key_bytes {
-            return Err(Fault { reason: Reason::KeyTooLong, field: None, at });
+        self.key.end(sum);
+        if self.key.len() > self.key_bytes {
+            Err(Fault { reason: Reason::KeyTooLong, field: None, at })
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     /// A fault in words, for dead letters and people.
@@ -581,26 +582,6 @@ fn text_time(slot: Slot, buf: &[u8]) -> Result<i64, Reason> {
     }
 }
 
-/// Appends the value of a key field that is no plain text.
-#[inline(never)]
-fn other_key(slot: Slot, buf: &[u8], scratch: &mut Vec<u8>, key: &mut KeyText) -> Result<(), Reason> {
-    scratch.clear();
-    match slot {
-        Slot::Str { start, end, .. } => {
-            let raw = &buf[start as usize..end as usize];
-            let mut text = Vec::with_capacity(raw.len());
-            json::unescape(raw, &mut text).map_err(|_| Reason::Malformed)?;
-            scratch.push(b'"');
-            json::write_escaped(&text, scratch);
-            scratch.push(b'"');
-        }
-        Slot::Bool(b) => scratch.extend_from_slice(if b { b"true" } else { b"false" }),
-        other => return Err(wrong_number(other, buf)),
-    }
-    key.extend(scratch);
-    Ok(())
-}
-
 #[cold]
 fn fault(e: json::ScanError) -> Fault {
     let (reason, field) = match e.kind {
@@ -677,15 +658,23 @@ fn decimal(n: i64) -> ([u8; 25], usize) {
         rest /= EIGHT;
         at -= 8;
     }
-    let first = digits(rest as u32);
-    text[at..at + 8].copy_from_slice(&(first + ZEROS).to_le_bytes());
-    // The last digit stands even where it is a zero.
-    at += (first | 1 << 56).trailing_zeros() as usize / 8;
+    let (first, len) = short_decimal(rest as u32);
+    at += 8 - len;
+    text[at..at + len].copy_from_slice(&first.to_le_bytes()[..len]);
     if n < 0 {
         at -= 1;
         text[at] = b'-';
     }
     (text, at)
+}
+
+/// A number below 10^8 in decimal, zeros behind it; and how many digits it has.
+#[inline(always)]
+fn short_decimal(n: u32) -> (u64, usize) {
+    let digits = digits(n);
+    // The last digit stands even where it is a zero.
+    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    ((digits + ZEROS) >> (8 * zeros), 8 - zeros as usize)
 }
 
 const ZEROS: u64 = u64::from_le_bytes(*b"00000000");

@@ -26,7 +26,7 @@ mod snapshot;
 
 use crate::account::{Account, Reason};
 use crate::decode::{Decoder, Event, Fault, Passed};
-use crate::json::{Framing, PADDING};
+use crate::json::{Data, Framing, PADDING};
 use crate::panes::Panes;
 use crate::policy::{Future, LateBy, LateTo, Policy, Windowing};
 use crate::time::{ArrivalTime, EventTime, TimeDelta};
@@ -40,7 +40,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use budget::Budget;
 use keys::Keys;
-use pending::Pending;
+use pending::{Hot, Pending};
 
 pub use paned::Held;
 pub(crate) use paned::Sink;
@@ -70,13 +70,32 @@ enum Belief {
 }
 
 /// Where a record stands, and what came with it.
-struct Place {
+struct Place<'b> {
+    /// The frame that it is in.
+    data: Data<'b>,
     from: usize,
-    /// The end of the data; a line may end before it.
-    end: usize,
-    framing: Framing,
     ordinal: u64,
     arrival: Option<ArrivalTime>,
+}
+
+/// A record that was understood and counts somewhere.
+struct Taken<'b> {
+    buf: &'b [u8],
+    from: usize,
+    /// The byte after it.
+    to: usize,
+    ordinal: u64,
+    arrival: Option<ArrivalTime>,
+    /// When it counts.
+    time: EventTime,
+    /// Whether its clock was believed.
+    believed: bool,
+}
+
+impl<'b> Taken<'b> {
+    fn raw(&self) -> &'b [u8] {
+        &self.buf[self.from..self.to]
+    }
 }
 
 /// The engine of one lane.
@@ -88,14 +107,16 @@ pub struct Engine {
     pending: Pending,
     /// Size and offset of fixed windows, which most policies have.
     fixed: Option<(TimeDelta, TimeDelta)>,
+    /// Whether a record simply counts in its windows: no triggers, no budget.
+    plain: bool,
     /// The windows of one record, where it may have several; those that refused it, where they wait for triggers.
     windows: Vec<Window>,
     /// Windows that wait for triggers.
     panes: Option<Box<Panes>>,
     /// Where the policy bounds the keys of a window.
     budget: Option<Box<Budget>>,
-    /// Greatest event time counted.
-    event: Option<EventTime>,
+    /// Greatest event time counted; `EventTime::MIN` before the first.
+    event: EventTime,
     /// Since the last flush.
     account: Account,
     /// Since the last flush.
@@ -105,20 +126,21 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing.
     pub fn new(policy: Policy) -> Self {
-        let seed = u64::from_le_bytes(policy.digest()[..8].try_into().expect("8 bytes of 32"));
+        let decoder = Decoder::new(&policy);
         Self {
-            decoder: Decoder::new(&policy),
             tracker: Tracker::new(&policy.spec().watermark),
-            keys: Keys::new(seed),
-            pending: Pending::new(&policy.spec().measures),
+            keys: Keys::new(decoder.key().seed()),
+            decoder,
+            pending: Pending::new(policy.spec()),
             fixed: match policy.spec().window {
                 Windowing::Fixed { size, offset } => Some((size, offset)),
                 _ => None,
             },
+            plain: policy.spec().panes.is_none() && policy.spec().limits.keys_per_window.is_none(),
             windows: Vec::new(),
             panes: Panes::new(policy.spec()).map(Box::new),
             budget: policy.spec().limits.keys_per_window.map(|most| Box::new(Budget::new(most, policy.spec()))),
-            event: None,
+            event: EventTime::MIN,
             account: Account::default(),
             dead: Vec::new(),
             policy,
@@ -154,8 +176,8 @@ impl Engine {
                 Kind::Lines if self.bundles_frames() => self.bundle(buf, &f),
                 Kind::Lines => self.lines(buf, &f),
                 Kind::Record => {
-                    let (from, end, ordinal, arrival) = (f.from, f.to, f.ordinal, f.arrival);
-                    self.record(buf, &Place { from, end, framing: Framing::Whole, ordinal, arrival });
+                    let data = Data::new(buf, f.to, Framing::Whole);
+                    self.record(&Place { data, from: f.from, ordinal: f.ordinal, arrival: f.arrival });
                 }
                 Kind::Oversize => self.oversize(buf, &f),
                 Kind::Watermark => {
@@ -170,46 +192,64 @@ impl Engine {
     }
 
     fn lines(&mut self, buf: &[u8], f: &Frame) {
-        let mut place =
-            Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
+        let data = Data::new(buf, f.to, Framing::Line);
+        let mut place = Place { data, from: f.from, ordinal: f.ordinal, arrival: f.arrival };
         while place.from < f.to {
-            place.from = self.record(buf, &place);
+            place.from = self.record(&place);
             // A stranger's number may be the last there is.
             place.ordinal = place.ordinal.wrapping_add(1);
         }
     }
 
     /// Takes one record in; where the next begins.
-    // The only function on a record's usual way but `Scanner::object`: all that it calls there is inlined.
+    // The only function on a record's usual way but `Scanner::usual`: all that it calls there is inlined.
     #[inline(never)]
-    fn record(&mut self, buf: &[u8], place: &Place) -> usize {
-        let Place { from, end, framing, arrival, .. } = *place;
+    fn record(&mut self, place: &Place<'_>) -> usize {
         let decoded = if self.decoder.computes() {
-            self.decoder.decode_apart(buf, from, end, framing, arrival)
+            self.decode_apart(place)
         } else {
-            self.decoder.decode(buf, from, end, framing, arrival)
+            // Taken apart at once, so that it never stands in memory.
+            match self.decoder.decode(&place.data, place.from, place.arrival) {
+                Ok(Event { time, arrival, next, .. }) => Ok((time, arrival, next)),
+                Err(fault) => Err(self.refuse(fault, place)),
+            }
         };
         match decoded {
-            Ok(event) => {
-                self.judge(event, place.ordinal, || (&buf[..event.next], place.from));
-                event.next
+            Ok((time, arrival, next)) => {
+                self.judge(time, arrival, next, place);
+                next
             }
-            Err(fault) => self.refuse(fault, buf, place),
+            Err(next) => next,
+        }
+    }
+
+    /// Decodes a record of a policy that computes: its times and where the next begins, or only the latter where the record
+    /// does not count.
+    #[inline(never)]
+    fn decode_apart(&mut self, place: &Place<'_>) -> Result<(EventTime, Option<ArrivalTime>, usize), usize> {
+        match self.decoder.decode_apart(&place.data, place.from, place.arrival) {
+            Ok(Event { time, arrival, next, passed: Passed::Yes }) => Ok((time, arrival, next)),
+            Ok(Event { time, arrival, next, passed }) => {
+                self.account.read += 1;
+                self.pass_over(passed == Passed::No, time, arrival);
+                Err(next)
+            }
+            Err(fault) => Err(self.refuse(fault, place)),
         }
     }
 
     /// Sets a record aside; where the next begins.
     #[cold]
     #[inline(never)]
-    fn refuse(&mut self, fault: Fault, buf: &[u8], place: &Place) -> usize {
-        let rest = &buf[place.from..place.end];
-        let raw = match place.framing {
+    fn refuse(&mut self, fault: Fault, place: &Place<'_>) -> usize {
+        let (rest, framing) = (&place.data.buf()[place.from..place.data.end()], place.data.framing());
+        let raw = match framing {
             Framing::Line => &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())],
             Framing::Whole => rest,
         };
         // An empty line has an ordinal and is no record.
         let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r');
-        if place.framing == Framing::Whole || !raw.iter().all(blank) {
+        if framing == Framing::Whole || !raw.iter().all(blank) {
             self.reject(fault, raw, raw.len(), place.from, place.ordinal, place.arrival);
         }
         place.from + raw.len() + 1
@@ -222,70 +262,87 @@ impl Engine {
         self.reject(fault, raw, raw.len() + 1, f.from, f.ordinal, f.arrival);
     }
 
-    /// `raw` gives the buffer up to the record's end, and the record's beginning; only dead letters want it.
     #[inline(always)]
-    fn judge<'b>(&mut self, event: Event, ordinal: u64, raw: impl Fn() -> (&'b [u8], usize)) {
+    fn judge(&mut self, time: EventTime, arrival: Option<ArrivalTime>, to: usize, place: &Place<'_>) {
         self.account.read += 1;
-        if event.passed != Passed::Yes {
-            return self.pass_over(&event);
-        }
-        let (t, believed) = match self.believe(&event) {
+        let buf = place.data.buf();
+        let (time, believed) = match self.believe(time, arrival) {
             Belief::Yes(t) => (t, true),
             Belief::No(t) => (t, false),
             Belief::Quarantined => {
                 // Its arrival may have moved the watermark.
                 self.advance_panes();
-                let (buf, from) = raw();
-                return self.quarantine(&buf[from..], ordinal, event.arrival);
+                return self.quarantine(&buf[place.from..to], place.ordinal, arrival);
             }
         };
-        if self.panes.is_some() {
-            return self.judge_panes(t, ordinal, event.arrival, believed, &raw);
+        // The usual: rows that were used lately and still take the record.
+        let hot = self.pending.hot(time);
+        if !self.plain || !hot.takes(self.policy.spec().late.by, time, self.tracker.watermark()) {
+            let (from, ordinal) = (place.from, place.ordinal);
+            let taken = Taken { buf, from, to, ordinal, arrival, time, believed };
+            return if self.panes.is_some() { self.judge_panes(&taken) } else { self.judge_apart(&taken) };
         }
-        let spec = self.policy.spec();
-        let watermark = self.tracker.watermark();
+        let open = hot.at;
+        self.account.counted += 1;
+        if !believed {
+            self.account.future_counted += 1;
+        }
+        self.event = self.event.max(time);
+        let key = self.keys.intern_record(self.decoder.key(), buf);
+        self.pending.add_here(open, key, self.decoder.values());
+    }
+
+    /// Judges a record that does not simply count in rows used lately.
+    #[inline(never)]
+    fn judge_apart(&mut self, taken: &Taken<'_>) {
         let Some((size, offset)) = self.fixed else {
-            return self.judge_many(t, ordinal, event.arrival, believed, &raw);
+            return self.judge_many(taken);
         };
-        let hot = self.pending.hot(t);
-        let window = match hot {
-            Some((window, _)) => window,
-            None => window::fixed(size, offset, t),
+        let (late, watermark) = (self.policy.spec().late, self.tracker.watermark());
+        let hot = Some(*self.pending.hot(taken.time)).filter(|hot| hot.times.holds(taken.time));
+        let window = hot.map_or_else(|| window::fixed(size, offset, taken.time), |hot| hot.times);
+        let expiry = window.expiry(late.allowed_lateness);
+        let is_late = match late.by {
+            LateBy::Record => taken.time < watermark,
+            LateBy::Window => expiry <= watermark,
         };
-        let late = match spec.late.by {
-            LateBy::Record => t < watermark,
-            LateBy::Window => window.end + spec.late.allowed_lateness <= watermark,
-        };
-        let (at, main) = if !late || spec.late.to == LateTo::Accept {
-            self.account.counted += 1;
-            self.account.late_accepted += u64::from(late);
-            self.account.future_counted += u64::from(!believed);
-            self.event = self.event.max(Some(t));
-            match hot {
-                Some((_, at)) => (at, true),
-                None => (self.pending.place(window, Table::Main), true),
-            }
+        let counts = !is_late || late.to == LateTo::Accept;
+        let table = if counts { Table::Main } else { Table::Late { day: taken.arrival.map(ArrivalTime::day) } };
+        if counts {
+            self.account.late_accepted += u64::from(is_late);
+            self.count(taken);
         } else {
             self.account.late += 1;
-            match spec.late.to {
+            match late.to {
                 LateTo::Drop => {
                     self.account.late_dropped += 1;
                     return;
                 }
-                LateTo::DeadLetters => {
-                    let (buf, from) = raw();
-                    return self.bury_late(&buf[from..], ordinal, event.arrival);
-                }
-                _ => (self.pending.place(window, Table::Late { day: event.arrival.map(ArrivalTime::day) }), false),
+                LateTo::DeadLetters => return self.bury_late(taken),
+                _ => {}
             }
-        };
-        let mut key = self.keys.intern_here(self.decoder.key());
-        if main && self.budget.is_some() {
-            let own = key;
-            key = self.within_budget(window, at, own);
-            self.account.overflow += u64::from(key != own);
         }
-        self.pending.add_here(at, key, self.decoder.values());
+        let at = match hot {
+            Some(hot) if counts => hot.at,
+            _ => self.pending.place(window, table),
+        };
+        let mut key = self.keys.intern_record(self.decoder.key(), taken.buf);
+        if counts {
+            self.pending.heat(taken.time, Hot { times: window, expiry, at });
+            if self.budget.is_some() {
+                let own = key;
+                key = self.within_budget(window, at, own);
+                self.account.overflow += u64::from(key != own);
+            }
+        }
+        self.pending.add(at, key, self.decoder.values());
+    }
+
+    /// A record counts in a main row.
+    fn count(&mut self, taken: &Taken<'_>) {
+        self.account.counted += 1;
+        self.account.future_counted += u64::from(!taken.believed);
+        self.event = self.event.max(taken.time);
     }
 
     /// The key whose row a record counts in: its own, or that of the window's overflow row.
@@ -301,45 +358,45 @@ impl Engine {
 
     /// Feeds the watermark with a record, unless its clock is too far ahead of its arrival.
     #[inline(always)]
-    fn believe(&mut self, event: &Event) -> Belief {
+    fn believe(&mut self, time: EventTime, arrival: Option<ArrivalTime>) -> Belief {
         let spec = self.policy.spec();
-        if let Some(arrival) = event.arrival {
+        if let Some(arrival) = arrival {
             self.tracker.arrived(arrival);
             if let Some(max_future) = spec.watermark.max_future {
                 let latest = arrival.as_event_time() + max_future;
-                if event.time > latest {
+                if time > latest {
                     return match spec.watermark.future {
                         Future::Quarantine => Belief::Quarantined,
                         Future::Clamp => Belief::No(latest),
-                        Future::Accept => Belief::No(event.time),
+                        Future::Accept => Belief::No(time),
                     };
                 }
             }
         }
-        self.tracker.happened(event.time, self.decoder.source());
-        Belief::Yes(event.time)
+        self.tracker.happened(time, self.decoder.source());
+        Belief::Yes(time)
     }
 
     /// A record that the filter leaves out: it tells the time, if it can, and is no dead letter whatever its time.
     #[inline(never)]
-    fn pass_over(&mut self, event: &Event) {
+    fn pass_over(&mut self, timed: bool, time: EventTime, arrival: Option<ArrivalTime>) {
         self.account.filtered += 1;
-        if event.passed == Passed::No {
-            self.believe_apart(event);
+        if timed {
+            self.believe_apart(time, arrival);
             self.advance_panes();
         }
     }
 
     /// The same as `believe`, in a copy for all that is not the usual way.
     #[inline(never)]
-    fn believe_apart(&mut self, event: &Event) -> Belief {
-        self.believe(event)
+    fn believe_apart(&mut self, time: EventTime, arrival: Option<ArrivalTime>) -> Belief {
+        self.believe(time, arrival)
     }
 
     #[cold]
-    fn bury_late(&mut self, raw: &[u8], ordinal: u64, arrival: Option<ArrivalTime>) {
-        let raw = raw.trim_ascii_end();
-        self.bury(Fault { reason: Reason::Late, field: None, at: 0 }, raw, raw.len(), 0, ordinal, arrival);
+    fn bury_late(&mut self, taken: &Taken<'_>) {
+        let raw = taken.raw().trim_ascii_end();
+        self.bury(Fault { reason: Reason::Late, field: None, at: 0 }, raw, raw.len(), 0, taken.ordinal, taken.arrival);
     }
 
     #[cold]
@@ -393,8 +450,12 @@ impl Engine {
 
     /// How far event time has come.
     pub fn progress(&self) -> Progress {
-        let w = self.tracker.watermark();
-        Progress { watermark: (w != EventTime::MIN).then_some(w), arrival: self.tracker.arrival(), event: self.event }
+        let known = |t: EventTime| (t != EventTime::MIN).then_some(t);
+        Progress {
+            watermark: known(self.tracker.watermark()),
+            arrival: self.tracker.arrival(),
+            event: known(self.event),
+        }
     }
 
     /// Appends effects (`wire::effects`) and forgets what they hold.
@@ -431,9 +492,9 @@ impl Engine {
             self.keys.clear();
         } else if self.keys.len() > 4 * (self.pending.rows() + open) {
             let mut kept = self.keys.emptied();
-            self.pending.rekey(|old| kept.intern(self.keys.key(old)));
+            self.pending.rekey(|old| kept.intern(self.keys.text(old)));
             if let Some(panes) = &mut self.panes {
-                panes.rekey(|old| kept.intern(self.keys.key(old)));
+                panes.rekey(|old| kept.intern(self.keys.text(old)));
             }
             self.keys = kept;
         }

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Producers write the same fields in the same order again and again, so the next key is predicted and compared as words
-//! (`keys`); strings and integers are read eight bytes at a time (`text`).
+//! (`keys`); strings and integers are read eight bytes at a time (`text`). Two functions take turns: `usual` goes from one
+//! predicted key to the next while their values are plain, and is small enough for all it needs to stay in registers; what it
+//! stops at, `object` reads as JSON allows it to be written.
 //!
 //! Invariants
 //! - What is accepted is exactly RFC 8259 in UTF-8, with three refusals of our own: more than `DEPTH_MAX` levels, a wanted
@@ -26,15 +28,18 @@ pub use error::{ScanError, ScanErrorKind};
 pub use escape::{unescape, write_escaped};
 
 use alloc::vec::Vec;
-use keys::{Found, KeyId, Keys, Target};
-use text::Text;
+use keys::{KeyId, Keys, Target};
+use text::{Text, Window, first, specials, word_at};
 
 /// Bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end. The
 /// first of them must be zero; the others may be anything.
-pub const PADDING: usize = 32;
+pub const PADDING: usize = 48;
 
 /// How many objects and arrays may stand inside each other, the record itself included. Deeper ones are refused.
 pub const DEPTH_MAX: usize = 64;
+
+/// So many slots are told apart by bits: which of them a record has filled is known without emptying all before it.
+const BITS: usize = 64;
 
 /// What ends a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,37 @@ pub enum Framing {
     Line,
     /// The data is one object. White space, newlines included, may surround it; nothing else may.
     Whole,
+}
+
+/// A buffer of records, looked over once for all of them.
+#[derive(Clone, Copy)]
+pub struct Data<'a>(Text<'a>);
+
+impl<'a> Data<'a> {
+    /// The data is `buf[..end]`; `PADDING` bytes follow it, the first of them zero.
+    ///
+    /// # Panics
+    /// If the padding is missing or not zero, or `end` exceeds 32 bits.
+    #[inline]
+    pub fn new(buf: &'a [u8], end: usize, framing: Framing) -> Self {
+        Self(Text::new(buf, end, framing))
+    }
+
+    /// The whole buffer.
+    #[inline(always)]
+    pub fn buf(&self) -> &'a [u8] {
+        self.0.padded()
+    }
+
+    /// Where the data ends.
+    pub fn end(&self) -> usize {
+        self.0.data().len()
+    }
+
+    /// What ends a record.
+    pub fn framing(&self) -> Framing {
+        self.0.framing()
+    }
 }
 
 /// What was found for one wanted path. Indices are into the scanned buffer.
@@ -100,6 +136,8 @@ pub struct Scanner {
     nodes: Vec<Node>,
     keys: Keys,
     paths: usize,
+    /// `Pass::filled` of a record that has all that is wanted.
+    all: u64,
     /// Number of the scan, for `Node::seen`.
     scan: u64,
 }
@@ -146,22 +184,17 @@ impl Scanner {
             keys.add_wanted(node, last.as_ref(), target);
         }
         keys.freeze();
-        Scanner { nodes, keys, paths: paths.len(), scan: 0 }
+        let all = u64::MAX.checked_shr(BITS.saturating_sub(paths.len()) as u32).unwrap_or(0);
+        Scanner { nodes, keys, paths: paths.len(), all, scan: 0 }
     }
 
-    /// Scans the record that starts at `at`, white space allowed before it, and fills `slots`, one for each path. The
-    /// answer is the index just after the record: after its newline with `Framing::Line`, if one is there.
-    ///
-    /// The data is `buf[..end]`; `PADDING` bytes follow it, the first of them zero.
+    /// Scans a record of a buffer of its own, as `scan_in` does.
     ///
     /// # Errors
-    /// Why it is not a record, and where. The slots then mean nothing. The next record, if any, starts after the next
-    /// newline from the error or from `at`: both are the same one.
+    /// As `scan_in`.
     ///
     /// # Panics
-    /// If the padding is missing or not zero, the number of slots is not that of the paths, `at` lies behind `end`, or
-    /// `end` exceeds 32 bits.
-    #[inline(always)]
+    /// As `scan_in`, and as `Data::new`.
     pub fn scan(
         &mut self,
         buf: &[u8],
@@ -170,112 +203,169 @@ impl Scanner {
         framing: Framing,
         slots: &mut [Slot],
     ) -> Result<usize, ScanError> {
+        self.scan_in(&Data::new(buf, end, framing), at, slots)
+    }
+
+    /// Scans the record that starts at `at`, white space allowed before it, and fills `slots`, one for each path. The
+    /// answer is the index just after the record: after its newline with `Framing::Line`, if one is there.
+    ///
+    /// # Errors
+    /// Why it is not a record, and where. The slots then mean nothing. The next record, if any, starts after the next
+    /// newline from the error or from `at`: both are the same one.
+    ///
+    /// # Panics
+    /// If the number of slots is not that of the paths, or `at` lies behind the data.
+    #[inline(always)]
+    pub fn scan_in(&mut self, data: &Data<'_>, at: usize, slots: &mut [Slot]) -> Result<usize, ScanError> {
+        let text = &data.0;
         assert!(slots.len() == self.paths, "{} paths, but {} slots", self.paths, slots.len());
-        assert!(at <= end, "the record starts at {at}, behind the data's end at {end}");
-        let text = Text::new(buf, end, framing);
-        slots.fill(Slot::Missing);
+        assert!(at <= text.end(), "the record starts at {at}, behind the data's end at {}", text.end());
+        if slots.len() > BITS {
+            slots[BITS..].fill(Slot::Missing);
+        }
         self.scan += 1;
         self.keys.tidy();
 
-        let start = text.spaces(at);
-        let found = text.byte(start);
-        if found != b'{' {
-            let kind =
-                if text.is_end(start, found) { ScanErrorKind::Truncated } else { ScanErrorKind::NotAnObject { found } };
-            return Err(kind.at(start));
+        let start = if text.byte(at) == b'{' { at } else { text.start(at)? };
+        let mut pass = Pass { text, slots, filled: 0, node: 0, depth: 1, high: 0 };
+        let mut here = Here { start, at: start, previous: self.nodes[0].root };
+        match self.usual(&mut pass, &mut here) {
+            Halt::End => {}
+            halt => here.at = self.object(&mut pass, here, halt)?,
         }
-        let mut pass = Pass { text, slots, node: 0, depth: 1, high: 0 };
-        let close = self.object(&mut pass, start)?;
+        let close = here.at;
+        if pass.filled != self.all {
+            pass.empty();
+        }
         if pass.high & 0x8080_8080_8080_8080 != 0 {
             text.check_utf8(start, close)?;
         }
-        let next = text.spaces(close);
-        match text.byte(next) {
-            _ if next >= end => Ok(end),
-            b'\n' => Ok(next + 1),
-            found => Err(ScanErrorKind::TrailingData { found }.at(next)),
-        }
+        if text.byte(close) == b'\n' && text.framing() == Framing::Line { Ok(close + 1) } else { text.close(close) }
     }
 
-    /// The object of `pass.node` that starts at `at`, the `pass.depth`th from outside; the index after it.
-    fn object(&mut self, pass: &mut Pass<'_, '_>, mut at: usize) -> Result<usize, ScanError> {
-        let (text, node, start) = (pass.text, pass.node, at);
-        let mut previous = self.nodes[usize::from(node)].root;
-        let mut expected = self.keys.after(previous);
-        // Keys are compared together with the byte before them, which is a comma but for the first key.
-        let mut flip = u64::from(b'{' ^ b',');
-        let mut seen = 0;
-        loop {
-            let found = if let Some(found) = self.keys.expect(expected, text, at, flip) {
-                found
-            } else if text.byte(at) == b'}' {
-                pass.high |= seen;
-                return Ok(at + 1);
-            } else if text.byte(at + 1) == b' '
-                && text.byte(at) == b','
-                && let Some(found) = self.keys.expect(expected, text, at + 1, u64::from(b' ' ^ b','))
+    /// Goes on from key to key while each is the expected one and its value a plain string or integer.
+    // No calls, and little that is kept in mind: here a record spends half of its time.
+    #[inline(never)]
+    fn usual(&self, pass: &mut Pass<'_, '_>, here: &mut Here) -> Halt {
+        let (buf, slots) = (pass.text.padded(), &mut *pass.slots);
+        let (mut high, mut filled) = (pass.high, pass.filled);
+        let mut expected = self.keys.after(here.previous);
+        // It begins with the comma before a key, or the object's brace.
+        let mut rest = &buf[here.at..];
+        let mut halt = match rest[0] {
+            _ if here.at == here.start => Halt::Value,
+            byte => Halt::after_value(byte),
+        };
+        while halt == Halt::Value {
+            let Some((window, step)) = Window::of(rest).and_then(|w| Some((w, self.keys.expect(expected, w)?))) else {
+                halt = Halt::Key;
+                break;
+            };
+            here.previous = expected;
+            expected = step.next;
+            let value = step.len();
+            let word = window.word(value);
+            let is_text = word as u8 == b'"';
+            let len = if is_text {
+                let mut len = 1;
+                let mut word = window.word(value + 1);
+                let mut found = specials(word);
+                while found == 0 {
+                    high |= word;
+                    len += 8;
+                    word = word_at(rest, value + len);
+                    found = specials(word);
+                }
+                high |= word;
+                if word >> (found.trailing_zeros() - 7) & 0xff != u64::from(b'"') {
+                    break;
+                }
+                len + first(found) + 1
+            } else if word as u8 ^ 0x30 < 10
+                && let Some(len) = window.plain_integer(value, word)
             {
-                found
+                len
             } else {
-                match self.key(text, node, previous, at, at == start, &mut pass.high)? {
-                    Next::Key(found) => found,
-                    Next::End(after) => {
-                        pass.high |= seen;
-                        return Ok(after);
+                break;
+            };
+            let start = buf.len() - rest.len() + value;
+            match step.target {
+                Target::Skip => {}
+                Target::Slot(path) if path < BITS as u16 && filled >> path & 1 == 0 => {
+                    slots[usize::from(path)] = if is_text {
+                        Slot::Str { start: start as u32 + 1, end: (start + len) as u32 - 1, escaped: false }
+                    } else {
+                        Slot::Int(window.integer(value, word, len))
+                    };
+                    filled |= 1 << path;
+                }
+                _ => break,
+            }
+            rest = &rest[value + len..];
+            halt = Halt::after_value(rest[0]);
+        }
+        (pass.high, pass.filled) = (high, filled);
+        here.at = buf.len() - rest.len();
+        match halt {
+            // The key was read, its value was not.
+            Halt::Value => here.at += self.keys.len(here.previous),
+            Halt::End => here.at += 1,
+            Halt::Key => {}
+        }
+        halt
+    }
+
+    /// Reads on from where `usual` has halted, to the end of the object of `pass.node`, the `pass.depth`th from outside; the
+    /// index after it.
+    #[inline(never)]
+    fn object(&mut self, pass: &mut Pass<'_, '_>, mut here: Here, mut halt: Halt) -> Result<usize, ScanError> {
+        let text = *pass.text;
+        loop {
+            let (target, value) = match halt {
+                Halt::End => return Ok(here.at),
+                Halt::Value => (self.keys.target(here.previous), here.at),
+                Halt::Key => {
+                    let first = here.at == here.start;
+                    let comma = if first { here.at } else { text.spaces(here.at) };
+                    match text.byte(comma) {
+                        _ if first => {}
+                        b',' => {}
+                        b'}' => return Ok(comma + 1),
+                        _ => return Err(text.unexpected(comma, "`,` or `}`")),
                     }
+                    let quote = text.spaces(comma + 1);
+                    if first && text.byte(quote) == b'}' {
+                        return Ok(quote + 1);
+                    }
+                    let found = self.keys.read((pass.node, here.previous), text, comma, quote, &mut pass.high)?;
+                    here.previous = found.key;
+                    (found.target, found.value)
                 }
             };
-            (previous, expected, at) = (found.key, found.next, found.value);
-            flip = 0;
-
-            let mut word = text.word(at);
-            if word as u8 == b' ' {
-                at += 1;
-                word = text.word(at);
-            }
-            match word as u8 {
-                b'"' => {
-                    let (close, escaped) = text.string(at + 1, &mut seen)?;
-                    let value = Slot::Str { start: at as u32 + 1, end: close as u32, escaped };
-                    self.keep(found.target, value, text, at, pass.slots)?;
-                    at = close + 1;
-                }
-                b'0'..=b'9' if let Some((value, after)) = text.plain_integer(at, word) => {
-                    self.keep(found.target, Slot::Int(value), text, at, pass.slots)?;
-                    at = after;
-                }
-                _ => {
-                    let (value, after) = self.other_value(pass, found.target, at)?;
-                    self.keep(found.target, value, text, at, pass.slots)?;
-                    at = after;
-                }
-            }
+            let value = text.spaces(value);
+            let (slot, after) = self.value(pass, target, value)?;
+            self.keep(target, slot, value, pass)?;
+            here.at = after;
+            halt = self.usual(pass, &mut here);
         }
     }
 
-    /// Fills the slot of a value that starts at `at` or after white space there.
-    #[inline(always)]
-    fn keep(
-        &mut self,
-        target: Target,
-        value: Slot,
-        text: Text<'_>,
-        at: usize,
-        slots: &mut [Slot],
-    ) -> Result<(), ScanError> {
+    /// Fills the slot of a value that starts at `at`.
+    fn keep(&mut self, target: Target, value: Slot, at: usize, pass: &mut Pass<'_, '_>) -> Result<(), ScanError> {
         match target {
             Target::Skip => {}
             Target::Slot(path) => {
-                let slot = &mut slots[usize::from(path)];
-                if !matches!(slot, Slot::Missing) {
-                    return Err(ScanErrorKind::DuplicateField(path).at(text.spaces(at)));
+                let (slot, bit) = (&mut pass.slots[usize::from(path)], 1u64.checked_shl(path.into()).unwrap_or(0));
+                if bit & pass.filled != 0 || (bit == 0 && !matches!(slot, Slot::Missing)) {
+                    return Err(ScanErrorKind::DuplicateField(path).at(at));
                 }
                 *slot = value;
+                pass.filled |= bit;
             }
             Target::Node(child) => {
                 let child = &mut self.nodes[usize::from(child)];
                 if child.seen == self.scan {
-                    return Err(ScanErrorKind::DuplicateField(child.path).at(text.spaces(at)));
+                    return Err(ScanErrorKind::DuplicateField(child.path).at(at));
                 }
                 child.seen = self.scan;
             }
@@ -283,37 +373,9 @@ impl Scanner {
         Ok(())
     }
 
-    /// What comes after a value or an opening brace, where it is not the expected key as it is usually written.
-    #[inline(never)]
-    fn key(
-        &mut self,
-        text: Text<'_>,
-        node: u16,
-        previous: KeyId,
-        mut at: usize,
-        first: bool,
-        high: &mut u64,
-    ) -> Result<Next, ScanError> {
-        if !first {
-            at = text.spaces(at);
-            match text.byte(at) {
-                b',' => {}
-                b'}' => return Ok(Next::End(at + 1)),
-                _ => return Err(text.unexpected(at, "`,` or `}`")),
-            }
-        }
-        at = text.spaces(at + 1);
-        if first && text.byte(at) == b'}' {
-            return Ok(Next::End(at + 1));
-        }
-        Ok(Next::Key(self.keys.read(node, previous, text, at, high)?))
-    }
-
-    /// A value that is neither a string nor a plain integer.
-    #[inline(never)]
-    fn other_value(&mut self, pass: &mut Pass<'_, '_>, target: Target, at: usize) -> Result<(Slot, usize), ScanError> {
-        let text = pass.text;
-        let at = text.spaces(at);
+    /// Any value that starts at `at`, and the index after it.
+    fn value(&mut self, pass: &mut Pass<'_, '_>, target: Target, at: usize) -> Result<(Slot, usize), ScanError> {
+        let text = *pass.text;
         match target {
             Target::Node(child) if text.byte(at) == b'{' => {
                 if pass.depth == DEPTH_MAX {
@@ -321,7 +383,9 @@ impl Scanner {
                 }
                 let outer = pass.node;
                 (pass.node, pass.depth) = (child, pass.depth + 1);
-                let after = self.object(pass, at)?;
+                let mut here = Here { start: at, at, previous: self.nodes[usize::from(child)].root };
+                let halt = self.usual(pass, &mut here);
+                let after = self.object(pass, here, halt)?;
                 (pass.node, pass.depth) = (outer, pass.depth - 1);
                 Ok((Slot::Missing, after))
             }
@@ -332,8 +396,10 @@ impl Scanner {
 
 /// One scan, handed down as a whole: a module passes more than four arguments through memory, and waits for them there.
 struct Pass<'t, 's> {
-    text: Text<'t>,
+    text: &'t Text<'t>,
     slots: &'s mut [Slot],
+    /// Which of the first `BITS` slots are filled; the others are not, hold what an earlier record had.
+    filled: u64,
     /// The object in hand, and how deep it stands.
     node: u16,
     depth: usize,
@@ -341,14 +407,50 @@ struct Pass<'t, 's> {
     high: u64,
 }
 
+impl Pass<'_, '_> {
+    /// Empties the slots of what the record does not have.
+    #[inline(never)]
+    fn empty(&mut self) {
+        let slots = self.slots.iter_mut().take(BITS).enumerate();
+        slots.filter(|(path, _)| self.filled >> path & 1 == 0).for_each(|(_, slot)| *slot = Slot::Missing);
+    }
+}
+
+/// A place in an object.
+#[derive(Clone, Copy)]
+struct Here {
+    /// Its brace.
+    start: usize,
+    /// The brace, or what comes after a value; with `Halt::Value`, where that begins.
+    at: usize,
+    /// The key that was read last.
+    previous: KeyId,
+}
+
+/// Why `usual` goes no further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Halt {
+    /// The object has ended, and this is the index after it.
+    End,
+    /// Another key than the expected one, or none, or not as it is usually written.
+    Key,
+    /// The key's value is not plain, stands there twice, or may hold wanted fields.
+    Value,
+}
+
+impl Halt {
+    /// With `Value`, another key and its value follow.
+    #[inline(always)]
+    fn after_value(byte: u8) -> Self {
+        match byte {
+            b',' => Self::Value,
+            b'}' => Self::End,
+            _ => Self::Key,
+        }
+    }
+}
+
 /// What a name means in a node. There are a few dozen of them at most: a policy's fields.
 fn find(known: &[(u16, &str, Target)], node: u16, name: &str) -> Option<Target> {
     known.iter().find(|(n, k, _)| *n == node && *k == name).map(|(.., target)| *target)
-}
-
-/// What stands where a key was expected.
-enum Next {
-    Key(Found),
-    /// The object's end, and the index after it.
-    End(usize),
 }

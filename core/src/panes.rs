@@ -378,7 +378,7 @@ impl Panes {
     }
 
     /// The contents of a window take a record.
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, slot: u32, e: &Element<'_>) {
         let open = self.index.get_mut(slot);
         self.shape.add(&mut open.fresh, e.time, e.values);

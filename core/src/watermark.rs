@@ -79,6 +79,8 @@ impl Tracker {
     #[inline(always)]
     pub(crate) fn happened(&mut self, t: EventTime, source: u64) {
         let estimate = match &mut self.estimator {
+            // Nothing but the greatest arrival could have changed the claim.
+            Estimator::Max(max) if t <= *max && self.arrival.is_none() => return,
             Estimator::Max(max) => {
                 *max = (*max).max(t);
                 *max

@@ -353,7 +353,7 @@ fn padding_that_is_not_there() {
 #[test]
 #[should_panic(expected = "byte after the data is not zero")]
 fn padding_that_does_not_begin_with_a_zero() {
-    let _ = Scanner::new(&[["a"]]).scan(&[b' '; 40], 0, 2, Framing::Line, &mut [Slot::Missing]);
+    let _ = Scanner::new(&[["a"]]).scan(&[b' '; 2 + PADDING], 0, 2, Framing::Line, &mut [Slot::Missing]);
 }
 
 #[test]

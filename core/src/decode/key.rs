@@ -1,217 +1,304 @@
-//! The text of a record's key, built and handed on as whole words.
+//! The key of a record: its parts, left where they stand in the record.
 //!
-//! Keys are short, and there is one per record: in a module a call to copy or compare a few bytes costs more than the
-//! bytes. So texts are followed by zeros up to the next multiple of eight, and are copied, hashed and compared as words.
+//! ```text
+//! {"placement":"p-1","creative":2}        parts: `"p-1"` in the record, `2` in the scratch        text: ["p-1",2]
+//! ```
+//! A key is the canonical JSON array of its fields' values. Most are texts without escapes, which stand in the record as they
+//! stand in the key; what does not is written into a scratch. So a key is hashed and compared in its parts, as words, and its
+//! text is made only when it is seen for the first time.
 //!
-//! Not here: what a key is (`decode`), keys as numbers (`engine::keys`).
+//! Invariants
+//! - The hash of a record's key is `hash` of its text.
+//! - No two texts of keys have the same parts.
+//!
+//! Not here: keys as numbers (`engine::keys`).
 
-use crate::json::PADDING;
+use crate::rows::key_parts;
 use alloc::vec::Vec;
 
 const WORD: usize = 8;
-/// Copied at once, whether there is so much or not.
-const PIECE: usize = 16;
-const _: () = assert!(PIECE <= PADDING);
+/// Zeros after each part in the scratch and after a key's text wherever it is compared: words are loaded past its end.
+pub const AFTER: usize = WORD;
 
-/// A key's text with the zeros that follow it.
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
-    padded: &'a [u8],
+/// The key of the record that was decoded last.
+#[derive(Clone, Debug)]
+pub struct RecordKey {
+    parts: Vec<Part>,
+    /// The parts that are not in the record, each with `AFTER` zeros.
+    scratch: Vec<u8>,
+    sum: Sum,
+    seed: u64,
+}
+
+/// What all parts so far come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    hash: u64,
+    /// Bytes of the text without its last bracket.
     len: usize,
 }
 
-impl<'a> Key<'a> {
-    /// A text of `len` bytes.
-    ///
-    /// # Panics
-    /// If `padded` is not `len` rounded up to whole words.
-    #[inline]
-    pub fn new(padded: &'a [u8], len: usize) -> Self {
-        assert!(padded.len() == len.next_multiple_of(WORD), "{} bytes for a key of {len}", padded.len());
-        Self { padded, len }
+/// The text of one field's value, quotes included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Part {
+    /// Its first bytes, zeros behind them.
+    word: u64,
+    start: u32,
+    len: u32,
+    /// Whether it stands in the scratch.
+    own: bool,
+}
+
+impl RecordKey {
+    /// A key of so many fields. The seed keeps strangers from preparing keys that collide.
+    pub(super) fn new(fields: usize, seed: u64) -> Self {
+        Self { parts: alloc::vec![Part::default(); fields], scratch: Vec::new(), sum: Sum::default(), seed }
     }
 
-    /// The text.
-    pub fn text(self) -> &'a [u8] {
-        &self.padded[..self.len]
+    /// The parts to be filled, and what they come to before that.
+    #[inline(always)]
+    pub(super) fn begin(&mut self) -> (&mut [Part], Sum) {
+        (&mut self.parts, Sum { hash: self.seed, len: 1 })
     }
 
-    /// The text and its zeros: whole words.
-    #[inline]
-    pub fn padded(self) -> &'a [u8] {
-        self.padded
-    }
-
-    /// Eight bytes of it as a number, zeros where it is shorter: of texts that are alike up to there, numbers that differ
-    /// are in the order of the texts.
-    #[inline]
-    pub fn word_at(self, from: usize) -> u64 {
-        let rest = self.padded.get(from..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(word) => u64::from_be_bytes(*word),
-            None => rest.iter().fold(0, |n, b| n << 8 | u64::from(*b)) << (8 * (WORD - rest.len()) % 64),
+    /// Fills a part with what `write` appends to the scratch, which is emptied before the first part.
+    pub(super) fn put_own<E>(
+        &mut self,
+        i: usize,
+        sum: Sum,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Sum, E> {
+        if i == 0 {
+            self.scratch.clear();
         }
+        let start = self.scratch.len();
+        write(&mut self.scratch)?;
+        let end = self.scratch.len();
+        self.scratch.resize(end + AFTER, 0);
+        let sum = self.parts[i].put(sum, &self.scratch, start, end);
+        self.parts[i].own = true;
+        Ok(sum)
     }
 
-    /// How many bytes two texts have in common at their beginning, `most` at most.
-    pub fn alike(self, other: Self, most: usize) -> usize {
-        self.text().iter().zip(other.text()).take(most).take_while(|(a, b)| a == b).count()
+    /// Fills a part with `buf[start..end]`.
+    pub(super) fn put(&mut self, i: usize, sum: Sum, buf: &[u8], start: usize, end: usize) -> Sum {
+        if i == 0 {
+            self.scratch.clear();
+        }
+        self.parts[i].put(sum, buf, start, end)
     }
 
-    /// The same as words.
+    /// Fills a part with a text of up to eight bytes, zeros behind it.
+    pub(super) fn put_short(&mut self, i: usize, sum: Sum, (word, len): (u64, usize)) -> Sum {
+        if i == 0 {
+            self.scratch.clear();
+        }
+        self.parts[i].put_short(sum, (word, len))
+    }
+
+    /// All parts are there.
     #[inline(always)]
-    pub fn words(self) -> impl Iterator<Item = u64> {
-        self.padded.chunks_exact(WORD).map(|w| u64::from_le_bytes(w.try_into().expect("8 bytes")))
+    pub(super) fn end(&mut self, sum: Sum) {
+        self.sum = Sum { hash: finish(sum.hash), ..sum };
+    }
+
+    /// The seed of its hash.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Bytes of its text.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.sum.len
+    }
+
+    /// `hash` of its text.
+    #[inline(always)]
+    pub fn hash(&self) -> u32 {
+        self.sum.hash as u32
+    }
+
+    /// Whether the text at the beginning of `stored` is its text, given that it is a key's text of its length; `AFTER` bytes
+    /// follow it. `buf` is that of the record.
+    #[inline(always)]
+    pub fn is(&self, buf: &[u8], stored: &[u8]) -> bool {
+        let mut at = 1;
+        for part in &self.parts {
+            let len = part.len as usize;
+            if word(stored, at) & first_bytes(len) != part.word {
+                return false;
+            }
+            if len > WORD && !self.same_rest(part, buf, &stored[at..]) {
+                return false;
+            }
+            at += len + 1;
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn same_rest(&self, part: &Part, buf: &[u8], stored: &[u8]) -> bool {
+        let (start, len) = (part.start as usize, part.len as usize);
+        let own = if part.own { &self.scratch[start..] } else { &buf[start..] };
+        let differ = |at: usize| (word(own, at) ^ word(stored, at)) & first_bytes(len - at) != 0;
+        !(WORD..len).step_by(WORD).any(differ)
+    }
+
+    /// Appends its text.
+    pub fn write(&self, buf: &[u8], out: &mut Vec<u8>) {
+        let mut before = b'[';
+        for part in &self.parts {
+            let (start, len, short) = (part.start as usize, part.len as usize, part.word.to_le_bytes());
+            out.push(before);
+            out.extend_from_slice(match len {
+                ..=WORD => &short[..len],
+                _ if part.own => &self.scratch[start..start + len],
+                _ => &buf[start..start + len],
+            });
+            before = b',';
+        }
+        out.push(b']');
     }
 }
 
-impl PartialEq for Key<'_> {
+impl Part {
+    /// It is a text of up to eight bytes, zeros behind it.
     #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.words().zip(other.words()).all(|(a, b)| a == b)
-    }
-}
-
-/// Where a key's text is written.
-#[derive(Clone, Debug, Default)]
-pub struct KeyText {
-    /// The text, room for one more piece after it, and whatever was there before.
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl KeyText {
-    /// Starts anew.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.len = 0;
+    pub(super) fn put_short(&mut self, sum: Sum, (word, len): (u64, usize)) -> Sum {
+        *self = Self { word, start: 0, len: len as u32, own: false };
+        Sum { hash: mix(sum.hash, word), len: sum.len + len + 1 }
     }
 
-    /// Bytes written.
-    #[inline]
-    pub fn bytes_written(&self) -> usize {
-        self.len
-    }
-
-    /// Appends one byte.
+    /// It is `buf[start..end]`; at least `AFTER` bytes follow it.
     #[inline(always)]
-    pub fn push(&mut self, byte: u8) {
-        self.room(1);
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    /// Appends `before`, a quote, `buf[start..end]` and a quote. At least `PADDING` bytes follow that in `buf`.
-    #[inline(always)]
-    pub fn put_quoted(&mut self, before: u8, buf: &[u8], start: usize, end: usize) {
+    pub(super) fn put(&mut self, sum: Sum, buf: &[u8], start: usize, end: usize) -> Sum {
         let len = end - start;
-        self.room(len + 3);
-        let out = &mut self.bytes[self.len..];
-        let out = &mut out[..len + 3 + PIECE];
-        out[0] = before;
-        out[1] = b'"';
-        out[2..2 + PIECE].copy_from_slice(&buf[start..start + PIECE]);
-        if len > PIECE {
-            out[2 + PIECE..2 + len].copy_from_slice(&buf[start + PIECE..end]);
+        let word = word(buf, start) & first_bytes(len);
+        *self = Self { word, start: start as u32, len: len as u32, own: false };
+        let mut hash = mix(sum.hash, word);
+        if len > WORD {
+            hash = mix_rest(hash, &buf[start..], len);
         }
-        out[2 + len] = b'"';
-        self.len += len + 3;
+        Sum { hash, len: sum.len + len + 1 }
     }
+}
 
-    /// Appends text that has no padding.
-    pub fn extend(&mut self, text: &[u8]) {
-        self.room(text.len());
-        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
-        self.len += text.len();
-    }
-
-    /// The key. Writes the zeros.
-    #[inline(always)]
-    pub fn key(&mut self) -> Key<'_> {
-        self.room(0);
-        self.bytes[self.len..self.len + WORD].copy_from_slice(&[0; WORD]);
-        Key::new(&self.bytes[..self.len.next_multiple_of(WORD)], self.len)
-    }
-
-    #[inline(always)]
-    fn room(&mut self, len: usize) {
-        if self.bytes.len() - self.len < len + PIECE {
-            self.grow(len);
+/// The hash of a key's text: multiplicative, over the words of its parts, finished as in splitmix64.
+pub fn hash(seed: u64, text: &[u8]) -> u32 {
+    let mut hash = seed;
+    for part in key_parts(text) {
+        for piece in part.chunks(WORD) {
+            let mut word = [0; WORD];
+            word[..piece.len()].copy_from_slice(piece);
+            hash = mix(hash, u64::from_le_bytes(word));
         }
     }
+    finish(hash) as u32
+}
 
-    #[cold]
-    fn grow(&mut self, len: usize) {
-        self.bytes.resize(2 * (self.len + len + PIECE), 0);
+#[inline(always)]
+fn mix(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ hash >> 29
+}
+
+#[inline(never)]
+fn mix_rest(mut hash: u64, part: &[u8], len: usize) -> u64 {
+    for at in (WORD..len).step_by(WORD) {
+        hash = mix(hash, word(part, at) & first_bytes(len - at));
     }
+    hash
+}
+
+#[inline(always)]
+fn finish(hash: u64) -> u64 {
+    hash.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32
+}
+
+/// The word at `at`, the first byte in the lowest place.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
+    let at = at & (usize::MAX >> 1);
+    u64::from_le_bytes(*bytes[at..at + WORD].first_chunk().expect("eight bytes"))
+}
+
+/// What picks the first bytes of a word, all of them if it has no more; at least one.
+#[inline(always)]
+fn first_bytes(len: usize) -> u64 {
+    u64::MAX >> (64 - 8 * len.min(WORD) as u32 & 63)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
+    use alloc::string::String;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn pieces_of_any_length_make_one_text(pieces in proptest::collection::vec(".{0,40}", 0..6)) {
-            let (mut key, mut expected) = (KeyText::default(), Vec::new());
-            key.extend(&[0xff; 300]);
-            key.clear();
-            for (i, piece) in pieces.iter().enumerate() {
-                let mut buf = vec![b'!'; 3];
-                buf.extend_from_slice(piece.as_bytes());
-                buf.resize(buf.len() + PADDING, 0xee);
-                match i % 3 {
-                    0 => {
-                        key.put_quoted(b'<', &buf, 3, 3 + piece.len());
-                        expected.extend_from_slice(b"<\"");
-                    }
-                    1 => key.extend(piece.as_bytes()),
-                    _ => piece.bytes().for_each(|b| key.push(b)),
-                }
-                expected.extend_from_slice(piece.as_bytes());
-                if i % 3 == 0 {
-                    expected.push(b'"');
-                }
-            }
-            let key = key.key();
-            prop_assert_eq!(key.text(), &expected[..]);
-            prop_assert!(key.padded()[expected.len()..].iter().all(|b| *b == 0));
-            expected.resize(expected.len().next_multiple_of(8), 0);
-            prop_assert_eq!(key.padded(), &expected[..]);
+    /// A key of these parts, each in the record or not, and the record.
+    fn key(parts: &[(String, bool)]) -> (RecordKey, Vec<u8>) {
+        let (mut key, mut buf) = (RecordKey::new(parts.len(), 7), Vec::new());
+        let starts: Vec<usize> = parts
+            .iter()
+            .map(|(part, _)| {
+                buf.extend_from_slice(b"..");
+                buf.extend_from_slice(part.as_bytes());
+                buf.len() - part.len()
+            })
+            .collect();
+        buf.resize(buf.len() + AFTER, 0xee);
+        let (_, mut sum) = key.begin();
+        for (i, ((part, own), start)) in parts.iter().zip(starts).enumerate() {
+            let mut short = [0; WORD];
+            sum = if *own {
+                let write = |out: &mut Vec<u8>| {
+                    out.extend_from_slice(part.as_bytes());
+                    Ok::<_, ()>(())
+                };
+                key.put_own(i, sum, write).expect("it writes")
+            } else if part.len() <= WORD && i > 0 {
+                short[..part.len()].copy_from_slice(part.as_bytes());
+                key.put_short(i, sum, (u64::from_le_bytes(short), part.len()))
+            } else {
+                key.put(i, sum, &buf, start, start + part.len())
+            };
         }
+        key.end(sum);
+        (key, buf)
+    }
+
+    fn text(key: &RecordKey, buf: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        key.write(buf, &mut out);
+        out
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<(String, bool)>> {
+        proptest::collection::vec(("\"[ab,]{0,20}\"|-?[1-9][0-9]{0,18}|true", any::<bool>()), 2)
     }
 
     proptest! {
         #[test]
-        fn words_are_in_the_order_of_the_texts(a in "[a-d]{0,20}", b in "[a-d]{0,20}") {
-            let text = |s: &str| {
-                let mut t = KeyText::default();
-                t.extend(s.as_bytes());
-                t
-            };
-            let (mut x, mut y) = (text(&a), text(&b));
-            let (x, y) = (x.key(), y.key());
-            let alike = x.alike(y, usize::MAX);
-            prop_assert!(a[..alike] == b[..alike] && a.as_bytes().get(alike) != b.as_bytes().get(alike) || a == b);
-            prop_assert_eq!(x.alike(y, 3), alike.min(3));
-            for from in 0..=alike {
-                let order = x.word_at(from).cmp(&y.word_at(from));
-                prop_assert!(order == core::cmp::Ordering::Equal || order == a.cmp(&b));
+        fn a_key_is_its_text_and_no_other(a in parts(), b in parts()) {
+            let (x, from) = key(&a);
+            let (y, in_y) = key(&b);
+            let (one, mut two) = (text(&x, &from), text(&y, &in_y));
+            prop_assert_eq!(x.len(), one.len());
+            prop_assert_eq!(x.hash(), hash(7, &one));
+            let same = one == two;
+            two.resize(two.len() + AFTER, 0xff);
+            if x.len() == y.len() {
+                prop_assert_eq!(x.is(&from, &two), same);
             }
-            prop_assert_eq!(x.word_at(alike) == y.word_at(alike), a == b);
+            prop_assert!(y.is(&in_y, &two));
         }
     }
 
     #[test]
-    fn keys_that_differ_only_in_zeros_at_their_end_differ() {
-        let (mut a, mut b) = (KeyText::default(), KeyText::default());
-        a.extend(b"x");
-        b.extend(b"x\0");
-        assert!(a.key() != b.key());
-        b.clear();
-        b.extend(b"x");
-        assert!(a.key() == b.key());
+    fn a_part_that_cannot_be_written_is_reported() {
+        let mut key = RecordKey::new(1, 7);
+        let (_, sum) = key.begin();
+        assert_eq!(key.put_own(0, sum, |_| Err("no")).err(), Some("no"));
     }
 }

@@ -18,7 +18,6 @@
 //!
 //! Not here: windows that wait for triggers, which are their own memory (`panes`); late rows, which have no budget.
 
-use crate::decode::{Key, KeyText};
 use crate::order::Tree;
 use crate::policy::{Spec, limits};
 use crate::rows::overflow_key;
@@ -39,7 +38,7 @@ pub(super) struct Budget {
     free: Vec<u32>,
     /// Keys in all of them.
     remembered: usize,
-    overflow: KeyText,
+    overflow: Vec<u8>,
 }
 
 /// The keys of one window: 64 bits of each, in the order in which they came.
@@ -53,16 +52,15 @@ struct Prints {
 impl Budget {
     /// A budget of so many keys a window.
     pub(super) fn new(most: u32, spec: &Spec) -> Self {
-        let mut overflow = KeyText::default();
-        overflow.extend(&overflow_key(spec.input.key.len()));
+        let overflow = overflow_key(spec.input.key.len());
         let lateness = spec.late.allowed_lateness;
         let (windows, prints, free) = (Tree::new(), Vec::new(), Vec::new());
         Self { most: most as usize, lateness, windows, prints, free, remembered: 0, overflow }
     }
 
     /// The key of overflow rows.
-    pub(super) fn overflow(&mut self) -> Key<'_> {
-        self.overflow.key()
+    pub(super) fn overflow(&self) -> &[u8] {
+        &self.overflow
     }
 
     /// Whether a key is one of the window's, or becomes one now. The window takes records at this watermark.

@@ -14,6 +14,7 @@
 
 use super::{Engine, SnapshotError};
 use crate::policy::Policy;
+use crate::time::EventTime;
 use crate::watermark::Tracker;
 use alloc::vec::Vec;
 
@@ -36,7 +37,7 @@ impl Engine {
         };
         let parents = parents.iter().map(ended).collect::<Result<Vec<_>, _>>()?;
         if !parents.is_empty() {
-            child.event = parents.iter().map(|p| p.event).min().flatten();
+            child.event = parents.iter().map(|p| p.event).min().unwrap_or(EventTime::MIN);
             let trackers = parents.into_iter().map(|p| p.tracker).collect::<Vec<_>>();
             child.tracker = Tracker::merge(&policy.spec().watermark, &trackers);
         }

@@ -4,19 +4,19 @@
 //! - Ids are dense and given in the order keys are first seen; nothing that leaves the engine depends on them.
 //! - The table is at most half full.
 
-use crate::decode::Key;
+use crate::decode::{AFTER, RecordKey, hash_key};
 use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 /// Interned keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// The hash's upper half, and id + 1 or 0 where free; a power of two long. The id stands here, so that whoever goes
-    /// on with it need not wait for the text.
+    /// The hash, and id + 1 or 0 where free; a power of two long. The id stands here, so that whoever goes on with it need
+    /// not wait for the text.
     table: Vec<(u32, u32)>,
-    /// Where each key begins in `text`, and its length.
-    spans: Vec<(u32, u32)>,
-    /// Each key with zeros to whole words.
+    /// Where each key begins in `text`, and where the last one ends.
+    starts: Vec<u32>,
+    /// The keys one after the other, and `AFTER` zeros.
     text: Vec<u8>,
     /// So many bytes at their beginning all keys have in common.
     alike: usize,
@@ -26,15 +26,16 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The seed keeps strangers from preparing keys that collide.
+    /// The seed is that of the keys' hashes.
     pub(super) fn new(seed: u64) -> Self {
-        let (table, spans, text, prints) = (alloc::vec![(0, 0); 64], Vec::new(), Vec::new(), Vec::new());
-        Self { table, spans, text, alike: usize::MAX, prints, seed }
+        let (table, starts, text, prints) =
+            (alloc::vec![(0, 0); 64], alloc::vec![0], alloc::vec![0; AFTER], Vec::new());
+        Self { table, starts, text, alike: usize::MAX, prints, seed }
     }
 
     /// How many keys.
     pub(super) fn len(&self) -> usize {
-        self.spans.len()
+        self.starts.len() - 1
     }
 
     /// Bytes of text held.
@@ -42,29 +43,26 @@ impl Keys {
         self.text.len()
     }
 
-    /// A key.
-    #[inline(always)]
-    pub(super) fn key(&self, id: u32) -> Key<'_> {
-        let (from, len) = self.spans[id as usize];
-        let (from, len) = (from as usize, len as usize);
-        Key::new(&self.text[from..from + len.next_multiple_of(8)], len)
-    }
-
     /// The text of a key.
     pub(super) fn text(&self, id: u32) -> &[u8] {
-        self.key(id).text()
+        let id = id as usize;
+        &self.text[self.starts[id] as usize..self.starts[id + 1] as usize]
     }
 
-    /// What tells most keys apart as a number: numbers that differ are in the order of the keys.
-    #[inline]
-    pub(super) fn rank(&self, id: u32) -> u64 {
-        self.key(id).word_at(self.alike)
+    /// What tells keys apart as numbers, the second those whose first is the same: numbers that differ are in the order of
+    /// the keys.
+    pub(super) fn rank(&self, id: u32, level: usize) -> u64 {
+        let text = self.text(id).get(self.alike.saturating_add(8 * level)..).unwrap_or_default();
+        match text.first_chunk() {
+            Some(word) => u64::from_be_bytes(*word),
+            None => text.iter().fold(0, |n, b| n << 8 | u64::from(*b)) << (8 * (8 - text.len()) % 64),
+        }
     }
 
     /// 64 bits of a key's SHA-256, never 0: what a key is known by where its text is not kept.
     pub(super) fn print(&mut self, id: u32) -> u64 {
         if self.prints.len() <= id as usize {
-            self.prints.resize(self.spans.len(), 0);
+            self.prints.resize(self.len(), 0);
         }
         if self.prints[id as usize] == 0 {
             let digest = Sha256::digest(self.text(id));
@@ -73,60 +71,78 @@ impl Keys {
         self.prints[id as usize]
     }
 
-    /// The id of a key, a new one if it was not there.
-    #[inline(never)]
-    pub(super) fn intern(&mut self, key: Key<'_>) -> u32 {
-        self.intern_here(key)
-    }
-
-    /// The same without a call.
+    /// The id of a record's key, a new one if it was not there. `buf` is the record's.
     #[inline(always)]
-    pub(super) fn intern_here(&mut self, key: Key<'_>) -> u32 {
-        let hash = hash(self.seed, key);
-        let tag = tag(hash);
-        let mask = self.table.len() - 1;
-        let mut slot = hash as usize & mask;
+    pub(super) fn intern_record(&mut self, key: &RecordKey, buf: &[u8]) -> u32 {
+        let (table, wanted, len) = (&self.table[..], key.hash(), key.len());
+        let mask = table.len() - 1;
+        let mut slot = wanted as usize;
         loop {
-            match self.table[slot & mask] {
-                (_, 0) => break,
-                (t, id) if t == tag && self.key(id - 1) == key => return id - 1,
-                _ => {}
+            let (hash, id) = table[slot & mask];
+            if id == 0 {
+                return self.insert_record(key, buf);
+            }
+            if hash == wanted {
+                let (from, to) = (self.starts[id as usize - 1], self.starts[id as usize]);
+                if to.wrapping_sub(from) as usize == len && key.is(buf, &self.text[from as usize..]) {
+                    return id - 1;
+                }
             }
             slot += 1;
         }
-        self.insert(slot & mask, tag, key)
     }
 
     #[cold]
     #[inline(never)]
-    fn insert(&mut self, slot: usize, tag: u32, key: Key<'_>) -> u32 {
-        let id = self.spans.len() as u32;
-        let from = u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB");
-        if let Some((from, len)) = self.spans.first() {
-            let first = &self.text[*from as usize..*from as usize + (*len as usize).next_multiple_of(8)];
-            self.alike = key.alike(Key::new(first, *len as usize), self.alike);
+    fn insert_record(&mut self, key: &RecordKey, buf: &[u8]) -> u32 {
+        let mut text = Vec::new();
+        key.write(buf, &mut text);
+        self.insert(key.hash(), &text)
+    }
+
+    /// The id of a key, a new one if it was not there.
+    #[inline(never)]
+    pub(super) fn intern(&mut self, text: &[u8]) -> u32 {
+        let hash = hash_key(self.seed, text);
+        let mask = self.table.len() - 1;
+        let mut slot = hash as usize & mask;
+        while self.table[slot].1 != 0 {
+            let (other, id) = self.table[slot];
+            if other == hash && self.text(id - 1) == text {
+                return id - 1;
+            }
+            slot = (slot + 1) & mask;
         }
-        self.text.extend_from_slice(key.padded());
-        self.spans.push((from, key.text().len() as u32));
-        self.table[slot] = (tag, id + 1);
-        if self.spans.len() * 2 > self.table.len() {
-            self.grow();
+        self.insert(hash, text)
+    }
+
+    #[inline(never)]
+    fn insert(&mut self, hash: u32, text: &[u8]) -> u32 {
+        let id = self.len() as u32;
+        if id > 0 {
+            let first = self.text(0);
+            self.alike = first.iter().zip(text).take(self.alike).take_while(|(a, b)| a == b).count();
+        }
+        self.text.truncate(self.text.len() - AFTER);
+        self.text.extend_from_slice(text);
+        self.starts.push(u32::try_from(self.text.len()).expect("the engine clears keys long before 4 GiB"));
+        self.text.extend_from_slice(&[0; AFTER]);
+        self.file(hash, id);
+        if self.len() * 2 > self.table.len() {
+            let longer = alloc::vec![(0, 0); self.table.len() * 2];
+            let shorter = core::mem::replace(&mut self.table, longer);
+            shorter.into_iter().filter(|(_, id)| *id > 0).for_each(|(hash, id)| self.file(hash, id - 1));
         }
         id
     }
 
-    fn grow(&mut self) {
-        let mask = self.table.len() * 2 - 1;
-        let mut table = alloc::vec![(0, 0); mask + 1];
-        for id in 0..self.spans.len() as u32 {
-            let hash = hash(self.seed, self.key(id));
-            let mut slot = hash as usize & mask;
-            while table[slot].1 != 0 {
-                slot = (slot + 1) & mask;
-            }
-            table[slot] = (tag(hash), id + 1);
+    fn file(&mut self, hash: u32, id: u32) {
+        let mask = self.table.len() - 1;
+        let mut slot = hash as usize & mask;
+        while self.table[slot].1 != 0 {
+            slot = (slot + 1) & mask;
         }
-        self.table = table;
+        self.table[slot] = (hash, id + 1);
     }
 
     /// The same table without keys.
@@ -140,49 +156,38 @@ impl Keys {
     }
 }
 
-/// A multiplicative hash over words, finished as in splitmix64.
-#[inline(always)]
-fn hash(seed: u64, key: Key<'_>) -> u64 {
-    const K: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut h = seed ^ (key.text().len() as u64).wrapping_mul(K);
-    for word in key.words() {
-        h = (h ^ word).wrapping_mul(K);
-        h ^= h >> 29;
-    }
-    h = h.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    h ^= h >> 32;
-    h
-}
-
-/// What is compared before the text: slots are taken from the lower half.
-#[inline(always)]
-fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::KeyText;
-
-    fn intern(keys: &mut Keys, text: &[u8]) -> u32 {
-        let mut key = KeyText::default();
-        key.extend(text);
-        keys.intern(key.key())
-    }
+    use proptest::prelude::*;
 
     #[test]
     fn a_key_has_one_id_and_keeps_its_text() {
         let mut keys = Keys::new(7);
         let text = |i: u32| alloc::format!("[\"key {i}\"]").into_bytes();
         for i in 0..10_000 {
-            assert_eq!(intern(&mut keys, &text(i)), i);
+            assert_eq!(keys.intern(&text(i)), i);
         }
         for i in (0..10_000).rev() {
-            assert_eq!(intern(&mut keys, &text(i)), i);
+            assert_eq!(keys.intern(&text(i)), i);
             assert_eq!(keys.text(i), text(i));
         }
         keys.clear();
-        assert_eq!(intern(&mut keys, b"x"), 0);
+        assert_eq!(keys.intern(b"x"), 0);
+    }
+    proptest! {
+        #[test]
+        fn ranks_are_in_the_order_of_the_texts(texts in proptest::collection::vec("[a-d]{0,20}", 2..6)) {
+            let mut keys = Keys::new(7);
+            let ids: Vec<u32> = texts.iter().map(|text| keys.intern(text.as_bytes())).collect();
+            for (a, x) in ids.iter().zip(&texts) {
+                prop_assert_eq!(keys.text(*a), x.as_bytes());
+                for (b, y) in ids.iter().zip(&texts) {
+                    let order = |level| keys.rank(*a, level).cmp(&keys.rank(*b, level));
+                    let both = order(0).then(order(1));
+                    prop_assert!(both == core::cmp::Ordering::Equal || both == x.cmp(y));
+                }
+            }
+        }
     }
 }

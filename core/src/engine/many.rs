@@ -2,36 +2,23 @@
 //!
 //! Not here: which windows those are (`window`), windows that wait for triggers (`panes`).
 
-use super::Engine;
+use super::{Engine, Hot, Taken};
 use crate::policy::{LateBy, LateTo};
-use crate::time::{ArrivalTime, EventTime};
+use crate::time::ArrivalTime;
 use crate::window::{self, Window};
 use crate::wire::effects::Table;
 
 impl Engine {
     /// A record that may belong to several windows, or to none. It is late when every one of them refuses it.
     #[inline(never)]
-    pub(super) fn judge_many<'b>(
-        &mut self,
-        t: EventTime,
-        ordinal: u64,
-        arrival: Option<ArrivalTime>,
-        believed: bool,
-        raw: &dyn Fn() -> (&'b [u8], usize),
-    ) {
+    pub(super) fn judge_many(&mut self, taken: &Taken<'_>) {
+        let (t, arrival) = (taken.time, taken.arrival);
         let spec = self.policy.spec();
         let watermark = self.tracker.watermark();
         let refused = |w: &Window| match spec.late.by {
             LateBy::Record => t < watermark,
             LateBy::Window => w.expiry(spec.late.allowed_lateness) <= watermark,
         };
-        if let Some(hot) = self.pending.slices.hot(t).filter(|hot| !refused(&hot.first)) {
-            self.account.counted += 1;
-            self.account.future_counted += u64::from(!believed);
-            self.event = self.event.max(Some(t));
-            let key = self.keys.intern_here(self.decoder.key());
-            return self.pending.add(hot.at, key, self.decoder.values());
-        }
         window::assign(&spec.window, t, &mut self.windows);
         if self.windows.is_empty() {
             self.account.filtered += 1;
@@ -39,23 +26,20 @@ impl Engine {
         }
         // They come in the order in which they close: those that refuse it are the first.
         let late = self.windows.partition_point(refused);
-        let accepted = spec.late.to == LateTo::Accept;
+        let (late_to, accepted) = (spec.late.to, spec.late.to == LateTo::Accept);
         if late < self.windows.len() || accepted {
-            self.account.counted += 1;
             self.account.late_accepted += u64::from(late == self.windows.len());
-            self.account.future_counted += u64::from(!believed);
-            self.event = self.event.max(Some(t));
+            self.count(taken);
         } else {
             self.account.late += 1;
-            self.account.late_dropped += u64::from(spec.late.to == LateTo::Drop);
-            if spec.late.to == LateTo::DeadLetters {
-                let (buf, from) = raw();
-                return self.bury_late(&buf[from..], ordinal, arrival);
+            self.account.late_dropped += u64::from(late_to == LateTo::Drop);
+            if late_to == LateTo::DeadLetters {
+                return self.bury_late(taken);
             }
         }
-        let key = self.keys.intern(self.decoder.key());
-        let (refused, taken) = self.windows.split_at(if accepted { 0 } else { late });
-        if spec.late.to == LateTo::Table {
+        let key = self.keys.intern_record(self.decoder.key(), taken.buf);
+        let (refused, taking) = self.windows.split_at(if accepted { 0 } else { late });
+        if late_to == LateTo::Table {
             for window in refused {
                 let at = self.pending.place(*window, Table::Late { day: arrival.map(ArrivalTime::day) });
                 self.pending.add(at, key, self.decoder.values());
@@ -64,10 +48,13 @@ impl Engine {
         if self.budget.is_some() {
             return self.count_within_budget(refused.len(), key);
         }
-        if !taken.is_empty() {
-            let at = self.pending.slice(taken);
+        if !taking.is_empty() {
+            let at = self.pending.slice(taking);
             if late == 0 {
-                self.pending.slices.heat(window::alike(&spec.window, taken), taken[0], at);
+                let spec = self.policy.spec();
+                let (times, expiry) =
+                    (window::alike(&spec.window, taking), taking[0].expiry(spec.late.allowed_lateness));
+                self.pending.heat(t, Hot { times, expiry, at });
             }
             self.pending.add(at, key, self.decoder.values());
         }

@@ -5,12 +5,12 @@
 //! ```
 //! Not here: what the windows do with it (`panes`).
 
-use super::{Belief, Engine, Place};
+use super::{Belief, Engine, Place, Taken};
 use crate::account::Reason;
 use crate::decode::{Fault, Passed};
 use crate::engine::keys::Keys;
 use crate::engine::pending::Pending;
-use crate::json::Framing;
+use crate::json::{Data, Framing};
 use crate::order;
 use crate::panes::{Element, Fate, Values};
 use crate::policy::{LateBy, LateTo};
@@ -141,16 +141,10 @@ impl Engine {
 
     /// Judges one record, which is a bundle of its own.
     #[inline(never)]
-    pub(super) fn judge_panes<'b>(
-        &mut self,
-        t: EventTime,
-        ordinal: u64,
-        arrival: Option<ArrivalTime>,
-        believed: bool,
-        raw: &dyn Fn() -> (&'b [u8], usize),
-    ) {
+    pub(super) fn judge_panes(&mut self, taken: &Taken<'_>) {
+        let (t, believed) = (taken.time, taken.believed);
         self.advance_panes();
-        let key = self.keys.intern_here(self.decoder.key());
+        let key = self.keys.intern_record(self.decoder.key(), taken.buf);
         let overflow = self.overflow_key();
         let decoder = &self.decoder;
         let values = Values { columns: decoder.values(), kept: decoder.kept() };
@@ -170,21 +164,21 @@ impl Engine {
         self.settle(fate, believed, t);
         if !self.windows.is_empty() && self.policy.spec().late.to == LateTo::Table {
             for window in core::mem::take(&mut self.windows) {
-                let at = self.pending.place(window, Table::Late { day: arrival.map(ArrivalTime::day) });
+                let at = self.pending.place(window, Table::Late { day: taken.arrival.map(ArrivalTime::day) });
                 self.pending.add(at, key, self.decoder.values());
             }
         }
-        self.bury_refused(fate, ordinal, arrival, raw);
+        self.bury_refused(fate, taken.ordinal, taken.arrival, taken.raw());
     }
 
     /// Judges the records of a frame, which enter whole.
     pub(super) fn bundle(&mut self, buf: &[u8], f: &Frame) {
-        let mut place =
-            Place { from: f.from, end: f.to, framing: Framing::Line, ordinal: f.ordinal, arrival: f.arrival };
+        let data = Data::new(buf, f.to, Framing::Line);
+        let mut place = Place { data, from: f.from, ordinal: f.ordinal, arrival: f.arrival };
         let (mut all, dead): (Vec<Owned>, usize) = (Vec::new(), self.dead.len());
         while place.from < f.to {
             let (from, ordinal) = (place.from, place.ordinal);
-            match self.decoder.decode_apart(buf, from, f.to, Framing::Line, f.arrival) {
+            match self.decoder.decode_apart(&data, from, f.arrival) {
                 Ok(event) => {
                     self.account.read += 1;
                     let to = event.next;
@@ -193,11 +187,11 @@ impl Engine {
                         // The watermark rises before any of the bundle is judged, and no pane comes out between.
                         self.account.filtered += 1;
                         if event.passed == Passed::No {
-                            self.believe_apart(&event);
+                            self.believe_apart(event.time, event.arrival);
                         }
                         continue;
                     }
-                    let (time, believed) = match self.believe_apart(&event) {
+                    let (time, believed) = match self.believe_apart(event.time, event.arrival) {
                         Belief::Yes(t) => (t, true),
                         Belief::No(t) => (t, false),
                         Belief::Quarantined => {
@@ -206,7 +200,7 @@ impl Engine {
                         }
                     };
                     all.push(Owned {
-                        key: self.keys.intern(self.decoder.key()),
+                        key: self.keys.intern_record(self.decoder.key(), buf),
                         time,
                         gap: self.decoder.gap(),
                         columns: self.decoder.values().to_vec(),
@@ -219,7 +213,7 @@ impl Engine {
                     });
                 }
                 Err(fault) => {
-                    place.from = self.refuse(fault, buf, &place);
+                    place.from = self.refuse(fault, &place);
                     place.ordinal = ordinal.wrapping_add(1);
                 }
             }
@@ -278,7 +272,7 @@ impl Engine {
                 self.pending.add(at, o.key, &o.columns);
             }
         }
-        self.bury_refused(fate, o.ordinal, o.arrival, &|| (&buf[..o.to], o.from));
+        self.bury_refused(fate, o.ordinal, o.arrival, &buf[o.from..o.to]);
     }
 
     fn late_by_itself(&self, t: EventTime) -> bool {
@@ -300,7 +294,7 @@ impl Engine {
                 self.account.counted += 1;
                 self.account.overflow += u64::from(fate == Fate::Overflowed);
                 self.account.future_counted += u64::from(!believed);
-                self.event = self.event.max(Some(t));
+                self.event = self.event.max(t);
             }
             Fate::Refused => {
                 self.account.late += 1;
@@ -311,20 +305,13 @@ impl Engine {
         }
     }
 
-    fn bury_refused<'b>(
-        &mut self,
-        fate: Fate,
-        ordinal: u64,
-        arrival: Option<ArrivalTime>,
-        raw: &dyn Fn() -> (&'b [u8], usize),
-    ) {
+    fn bury_refused(&mut self, fate: Fate, ordinal: u64, arrival: Option<ArrivalTime>, raw: &[u8]) {
         let reason = match fate {
             Fate::Refused if self.policy.spec().late.to == LateTo::DeadLetters => Reason::Late,
             Fate::NoRoom => Reason::NoRoom,
             _ => return,
         };
-        let (buf, from) = raw();
-        let raw = buf[from..].trim_ascii_end();
+        let raw = raw.trim_ascii_end();
         self.bury(Fault { reason, field: None, at: 0 }, raw, raw.len(), 0, ordinal, arrival);
     }
 }

@@ -7,10 +7,9 @@
 //! - `write` gives windows by (end, start, table) and rows by key, whatever the order they came in.
 
 use super::keys::Keys;
-use super::slices::Slices;
 use crate::order::{self, Tree};
-use crate::policy::{Measure, Op};
-use crate::time::EventTime;
+use crate::policy::{LateBy, Op, Spec, Windowing};
+use crate::time::{EventTime, TimeDelta};
 use crate::window::Window;
 use crate::wire::effects::{Table, Writer};
 use alloc::vec::Vec;
@@ -28,21 +27,52 @@ pub(super) struct Pending {
     ops: Vec<Op>,
     /// Where the rows of what is `Filed` stand in `open`.
     filed: Tree,
-    pub(super) slices: Slices,
     open: Vec<Open>,
     free: Vec<usize>,
-    /// The main windows used last: most records find theirs here without a division or a tree walk.
-    hot: [Option<(Window, usize)>; HOT],
-    turn: usize,
-    rows: usize,
+    /// The main rows used lately: most records find theirs here without a tree walk.
+    hot: [Hot; HOT],
+    /// Times that lie in the same windows are mostly so many milliseconds, counted from there.
+    grain: (u64, i64),
 }
+
+/// So many words of keys are compared as numbers before their texts are.
+const RANKS: usize = 3;
 
 /// Most keys that an emptied window's list, and its table, stay prepared for.
 const NEAR_KEPT_MAX: usize = 1 << 14;
 const FAR_KEPT_MAX: usize = 1 << 12;
 
-/// Records of one lane spread over few windows at a time.
-const HOT: usize = 4;
+/// Records of one lane spread over few windows, or slices of them, at a time.
+const HOT: usize = 8;
+
+/// A main window used lately, or a slice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hot {
+    /// Times that lie in the same windows.
+    pub(super) times: Window,
+    /// From here on a watermark finds the first of these windows expired.
+    pub(super) expiry: EventTime,
+    /// Where the rows stand.
+    pub(super) at: usize,
+}
+
+impl Hot {
+    /// Holds no time.
+    const NONE: Self = {
+        let never = Window { start: EventTime::MAX, end: EventTime::MIN };
+        Self { times: never, expiry: EventTime::MIN, at: 0 }
+    };
+
+    /// Whether a record of this time counts in all of its windows.
+    #[inline(always)]
+    pub(super) fn takes(&self, by: LateBy, t: EventTime, watermark: EventTime) -> bool {
+        let in_time = match by {
+            LateBy::Record => t >= watermark,
+            LateBy::Window => self.expiry > watermark,
+        };
+        in_time && self.times.holds(t)
+    }
+}
 
 /// What rows are filed under, in the order in which they are given out: a window's end and start, what they are, and
 /// which: the day of late rows, or where the last window of a slice starts.
@@ -105,42 +135,59 @@ struct Open {
 }
 
 impl Pending {
-    pub(super) fn new(measures: &[Measure]) -> Self {
-        Self::of(measures.iter().map(|m| m.op).collect())
+    pub(super) fn new(spec: &Spec) -> Self {
+        let (grain, offset) = match spec.window {
+            Windowing::Fixed { size: grain, offset } | Windowing::Cumulative { step: grain, offset, .. } => {
+                (grain, offset)
+            }
+            Windowing::Sliding { size, every, offset } => match size.as_millis() % every.as_millis() {
+                0 => (every, offset),
+                // A period has two slices.
+                longer => (TimeDelta::from_millis(longer.min(every.as_millis() - longer)), offset),
+            },
+            // No zone's hours begin between the quarters.
+            _ => (TimeDelta::from_mins(15), TimeDelta::ZERO),
+        };
+        let ops = spec.measures.iter().map(|m| m.op).collect();
+        Self::of(ops, (grain.as_millis().unsigned_abs().max(1), offset.as_millis()))
     }
 
-    fn of(ops: Vec<Op>) -> Self {
-        Self {
-            ops,
-            filed: Tree::new(),
-            slices: Slices::default(),
-            open: Vec::new(),
-            free: Vec::new(),
-            hot: [None; HOT],
-            turn: 0,
-            rows: 0,
-        }
+    fn of(ops: Vec<Op>, grain: (u64, i64)) -> Self {
+        Self { ops, filed: Tree::new(), open: Vec::new(), free: Vec::new(), hot: [Hot::NONE; HOT], grain }
     }
 
     /// Rows pending; where windows overlap, how many they are at most.
     pub(super) fn rows(&self) -> usize {
-        self.rows + self.open.iter().map(|open| open.keys.len() * open.owes.len().saturating_sub(1)).sum::<usize>()
+        self.open.iter().map(|open| open.keys.len() * open.owes.len().max(1)).sum()
     }
 
-    /// The main window that was used lately and holds `t`.
+    /// What was used lately in the place of `t`: perhaps what holds it, perhaps something else or nothing.
+    // Records come from one window and the next in no order: a division takes less than comparisons that nobody foresees.
     #[inline(always)]
-    pub(super) fn hot(&self, t: EventTime) -> Option<(Window, usize)> {
-        self.hot.iter().flatten().find(|(w, _)| w.holds(t)).copied()
+    pub(super) fn hot(&self, t: EventTime) -> &Hot {
+        &self.hot[self.hot_place(t)]
+    }
+
+    #[inline(always)]
+    fn hot_place(&self, t: EventTime) -> usize {
+        let (grain, from) = self.grain;
+        (t.as_millis().wrapping_sub(from) as u64 / grain) as usize % HOT
+    }
+
+    /// Remembers where a record of this time was counted.
+    pub(super) fn heat(&mut self, t: EventTime, hot: Hot) {
+        let place = self.hot_place(t);
+        self.hot[place] = hot;
+    }
+
+    /// Forgets where rows stand.
+    pub(super) fn cool(&mut self) {
+        self.hot = [Hot::NONE; HOT];
     }
 
     /// Where the rows of a table and window stand.
     pub(super) fn place(&mut self, window: Window, table: Table) -> usize {
-        let at = self.file(Filed::table(window, table));
-        if table == Table::Main {
-            self.hot[self.turn] = Some((window, at));
-            self.turn = (self.turn + 1) % HOT;
-        }
-        at
+        self.file(Filed::table(window, table))
     }
 
     /// Where the rows stand that are filed so; nowhere yet is a place without rows.
@@ -160,9 +207,7 @@ impl Pending {
     /// Forgets the rows that are filed so.
     pub(super) fn remove(&mut self, filed: Filed) {
         if let Some(at) = self.filed.remove(&filed.0) {
-            let open = &mut self.open[at as usize];
-            self.rows -= open.keys.len();
-            open.clear();
+            self.open[at as usize].clear();
             self.free.push(at as usize);
         }
     }
@@ -185,7 +230,7 @@ impl Pending {
 
     /// All that is pending as rows of windows.
     pub(super) fn whole(&self) -> Self {
-        let mut whole = Self::of(self.ops.clone());
+        let mut whole = Self::of(self.ops.clone(), self.grain);
         for (filed, at) in &self.filed {
             let (filed, open) = (Filed(*filed), &self.open[*at as usize]);
             if let Some(table) = filed.goes_to() {
@@ -229,9 +274,7 @@ impl Pending {
     #[inline(always)]
     pub(super) fn add_here(&mut self, at: usize, key: u32, values: &[Option<i64>]) {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
-        let (row, fresh) = open.row(key, n);
-        self.rows += usize::from(fresh);
-        let from = row * n;
+        let from = open.row(key, n) * n;
         let held = &mut open.values[from..from + n];
         for ((held, op), value) in held.iter_mut().zip(&self.ops).zip(values) {
             if let Some(v) = *value
@@ -245,8 +288,7 @@ impl Pending {
     /// Adds a row's deltas, as a snapshot holds them.
     pub(super) fn merge(&mut self, at: usize, key: u32, values: &[Option<i128>]) {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
-        let (row, fresh) = open.row(key, n);
-        self.rows += usize::from(fresh);
+        let row = open.row(key, n);
         for ((held, op), value) in open.values[row * n..].iter_mut().zip(&self.ops).zip(values) {
             if let Some(v) = *value {
                 fold_wide(*op, held, &mut open.wide, v);
@@ -259,8 +301,7 @@ impl Pending {
         let n = self.ops.len();
         let open = &mut self.open[to];
         for (i, key) in from.keys.iter().enumerate() {
-            let (row, fresh) = open.row(*key, n);
-            self.rows += usize::from(fresh);
+            let row = open.row(*key, n);
             let held = &mut open.values[row * n..row * n + n];
             for ((held, op), v) in held.iter_mut().zip(&self.ops).zip(&from.values[i * n..i * n + n]) {
                 if *v != NONE && (*v < LEAST || !fold_narrow(*op, held, *v)) {
@@ -289,15 +330,8 @@ impl Pending {
         for (filed, table, at) in picked {
             let (open, window) = (&self.open[at as usize], filed.window());
             order.clear();
-            order.extend(open.keys.iter().zip(0..).map(|(key, row)| (keys.rank(*key), row)));
-            // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
-            order.sort_unstable_by_key(|(rank, _)| *rank);
-            for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-                let mut rows: Vec<u32> = same.iter().map(|(_, row)| *row).collect();
-                let text = |row: u32| keys.text(open.keys[row as usize]);
-                order::sort(&mut rows, &mut |a, b| text(a).cmp(text(b)));
-                same.iter_mut().zip(rows).for_each(|(place, row)| place.1 = row);
-            }
+            order.extend((0..open.keys.len() as u32).map(|row| (0, row)));
+            sort(&mut order, 0, keys, &open.keys);
             w.group(table, window.start, window.end, order.len());
             for (_, row) in &order {
                 let row = *row as usize;
@@ -312,33 +346,33 @@ impl Pending {
         let gone = |filed: Filed| filed.goes_to().is_some_and(|table| wanted(&filed.window(), table));
         let gone: Vec<Filed> = self.filed.keys().map(|filed| Filed(*filed)).filter(|filed| gone(*filed)).collect();
         gone.into_iter().for_each(|filed| self.remove(filed));
-        self.hot = [None; HOT];
+        self.cool();
     }
 }
 
 impl Open {
-    /// The row of a key, and whether it is a new one.
+    /// The row of a key, a new one if there was none.
     #[inline(always)]
-    fn row(&mut self, key: u32, measures: usize) -> (usize, bool) {
+    fn row(&mut self, key: u32, measures: usize) -> usize {
         match self.near.get(key as usize) {
-            Some(&row) if row > 0 => (row as usize - 1, false),
+            Some(&row) if row > 0 => row as usize - 1,
             _ => self.far_row(key, measures),
         }
     }
 
     #[inline(never)]
-    fn far_row(&mut self, key: u32, measures: usize) -> (usize, bool) {
+    fn far_row(&mut self, key: u32, measures: usize) -> usize {
         if key as usize >= self.near.len() && self.far * 2 >= self.table.len() {
             self.grow();
         }
         let place = match self.near.get_mut(key as usize) {
             // It was filed anew just now.
-            Some(&mut row) if row > 0 => return (row as usize - 1, false),
+            Some(&mut row) if row > 0 => return row as usize - 1,
             Some(near) => Ok(near),
             None => {
                 let slot = self.far_slot(key).expect("there is room for one more");
                 if self.table[slot].0 > 0 {
-                    return (self.table[slot].1 as usize, false);
+                    return self.table[slot].1 as usize;
                 }
                 self.far += 1;
                 Err(&mut self.table[slot])
@@ -351,7 +385,7 @@ impl Open {
         }
         self.keys.push(key);
         self.values.resize(self.values.len() + measures, NONE);
-        (row, true)
+        row
     }
 
     /// Where a key that is not near stands in the table, or would; `None` in a table without length.
@@ -413,6 +447,23 @@ impl Open {
     }
 }
 
+/// Sorts rows that are alike up to this level of their keys' ranks.
+fn sort(rows: &mut [(u64, u32)], level: usize, keys: &Keys, ids: &[u32]) {
+    // What decides nearly all comparisons stands in the list itself; the few that it leaves are made after.
+    rows.iter_mut().for_each(|(rank, row)| *rank = keys.rank(ids[*row as usize], level));
+    rows.sort_unstable_by_key(|(rank, _)| *rank);
+    for same in rows.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        if level < RANKS - 1 {
+            sort(same, level + 1, keys, ids);
+            continue;
+        }
+        let mut rows: Vec<u32> = same.iter().map(|(_, row)| *row).collect();
+        let text = |row: u32| keys.text(ids[row as usize]);
+        order::sort(&mut rows, &mut |a, b| text(a).cmp(text(b)));
+        same.iter_mut().zip(rows).for_each(|(place, row)| place.1 = row);
+    }
+}
+
 #[inline]
 fn spread(key: u32) -> usize {
     (key.wrapping_mul(0x9E37_79B9) >> 7) as usize
@@ -421,11 +472,15 @@ fn spread(key: u32) -> usize {
 /// Counts in 64 bits; false, and nothing is changed, where that takes more.
 #[inline(always)]
 fn fold_narrow(op: Op, held: &mut i64, v: i64) -> bool {
-    let next = match op {
-        _ if *held == NONE => Some(v),
-        _ if *held < LEAST => return false,
-        _ if matches!(op, Op::Count | Op::Sum | Op::Squares) => held.checked_add(v),
-        _ => Some(extreme(op, *held, v)),
+    let next = if *held < LEAST {
+        if *held != NONE {
+            return false;
+        }
+        Some(v)
+    } else if matches!(op, Op::Count | Op::Sum | Op::Squares) {
+        held.checked_add(v)
+    } else {
+        Some(extreme(op, *held, v))
     };
     match next {
         Some(next) if next >= LEAST => *held = next,
@@ -497,7 +552,8 @@ mod tests {
                 for key in again.chain(&order) {
                     let next = rows.len();
                     let expected = *rows.entry(*key).or_insert(next);
-                    assert_eq!(open.row(*key, 2), (expected, expected == next), "{key} of {n} by {step}");
+                    assert_eq!(open.row(*key, 2), expected, "{key} of {n} by {step}");
+                    assert_eq!(open.keys.len(), rows.len());
                 }
                 assert_eq!(open.keys.len(), rows.len());
                 assert_eq!(open.values.len(), 2 * rows.len());

@@ -16,49 +16,8 @@
 //! Not here: rows and their memory (`pending`).
 
 use super::pending::{Filed, Pending};
-use crate::time::EventTime;
 use crate::window::Window;
 use crate::wire::effects::Table;
-
-/// The slices used last.
-const HOT: usize = 4;
-
-/// The slices that most records find without a look at the others.
-#[derive(Debug, Default)]
-pub(super) struct Slices {
-    hot: [Option<Hot>; HOT],
-    turn: usize,
-}
-
-/// A slice used lately.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hot {
-    /// Times that lie in the same windows.
-    times: Window,
-    /// The first of these windows.
-    pub(super) first: Window,
-    /// Where the rows stand.
-    pub(super) at: usize,
-}
-
-impl Slices {
-    /// The slice that was used lately and holds `t`.
-    #[inline(always)]
-    pub(super) fn hot(&self, t: EventTime) -> Option<Hot> {
-        self.hot.iter().flatten().find(|hot| hot.times.holds(t)).copied()
-    }
-
-    /// Remembers the slice of all windows that hold these times.
-    pub(super) fn heat(&mut self, times: Window, first: Window, at: usize) {
-        self.hot[self.turn] = Some(Hot { times, first, at });
-        self.turn = (self.turn + 1) % HOT;
-    }
-
-    /// Forgets where slices stand.
-    pub(super) fn cool(&mut self) {
-        self.hot = [None; HOT];
-    }
-}
 
 impl Pending {
     /// Where the rows stand that count in all of these windows, which come in the order in which they close.
@@ -74,7 +33,7 @@ impl Pending {
     /// Makes the rows of those main windows that `wanted` picks: of each slice its first ones, or none.
     #[inline(never)]
     pub(super) fn merge_slices(&mut self, wanted: &dyn Fn(&Window, Table) -> bool) {
-        self.slices.cool();
+        self.cool();
         for (filed, at) in self.all_slices() {
             let owes = self.owes(at);
             let due = owes.iter().take_while(|window| wanted(window, Table::Main)).count();

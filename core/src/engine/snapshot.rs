@@ -8,7 +8,6 @@
 //! Not here: the position that a snapshot belongs to (`lane`).
 
 use super::Engine;
-use crate::decode::KeyText;
 use crate::policy::{Policy, Spec};
 use crate::time::EventTime;
 use crate::watermark::Tracker;
@@ -110,16 +109,13 @@ impl Engine {
         }
         let mut engine = Self::new(policy);
         engine.tracker = tracker;
-        engine.event = e.progress.event;
+        engine.event = e.progress.event.unwrap_or(EventTime::MIN);
         engine.account = e.account;
         engine.dead = e.dead;
-        let mut text = KeyText::default();
         for g in e.groups {
             let at = engine.pending.place(Window { start: g.start, end: g.end }, g.table);
             for row in g.rows {
-                text.clear();
-                text.extend(&row.key);
-                let key = engine.keys.intern(text.key());
+                let key = engine.keys.intern(&row.key);
                 engine.pending.merge(at, key, &row.values);
             }
         }
@@ -130,11 +126,7 @@ impl Engine {
         }
         if let Some(panes) = &mut engine.panes {
             let mut c = Cursor::new(state, "snapshot's windows");
-            let mut key = |bytes: &[u8]| {
-                text.clear();
-                text.extend(bytes);
-                engine.keys.intern(text.key())
-            };
+            let mut key = |text: &[u8]| engine.keys.intern(text);
             panes.read(engine.tracker.watermark(), &mut key, &mut c)?;
             c.end()?;
         }

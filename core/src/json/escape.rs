@@ -6,6 +6,7 @@
 //!
 //! Not here: where a string ends (`text`).
 
+use super::text::specials;
 use super::{ScanError, ScanErrorKind};
 use alloc::vec::Vec;
 
@@ -28,6 +29,9 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), ScanError> {
 /// Appends `text` as the body of a JSON string: the shortest escapes, and only where JSON asks for them.
 pub fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    if is_plain(text) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = 0;
     for (i, &byte) in text.iter().enumerate() {
         let short = match byte {
@@ -49,6 +53,14 @@ pub fn write_escaped(text: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&text[rest..]);
+}
+
+/// Whether no byte asks for an escape: nearly always.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).all(|word| specials(u64::from_le_bytes(*word)) == 0)
 }
 
 /// The character that the escape at `backslash` stands for, and the index after the escape.

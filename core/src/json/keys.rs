@@ -1,8 +1,8 @@
 //! Knows field names: which are wanted, and which one a producer usually writes after which.
 //!
-//! A producer writes its fields in the same order in record after record. So the key that came after this one last time
-//! is compared first, as the words of `,"name":`, comma, quotes and colon included; the table is asked only when that
-//! fails. Names that nobody wants are learnt too, since they stand between the wanted ones.
+//! A producer writes its fields in the same order and spelling in record after record. So the key that came after this one
+//! last time is compared first, as the words of `"name":`, quotes, colon and a space before and after it included; the table
+//! is asked only when that fails. Names that nobody wants are learnt too, since they stand between the wanted ones.
 //!
 //! Invariants
 //! - What was learnt never changes an answer: a prediction counts only if the bytes are the same, and a key is only ever
@@ -12,7 +12,7 @@
 //!
 //! Not here: the meaning of the value (`json`).
 
-use super::text::Text;
+use super::text::{Text, Window};
 use super::{PADDING, ScanError, escape};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -32,11 +32,11 @@ pub(super) enum Target {
 pub(super) type KeyId = u16;
 
 const NONE: KeyId = KeyId::MAX;
-/// How many bytes of `,"name":` there may be. All of them are loaded, wherever in the data the key may stand.
-const PATTERN: usize = 32;
+/// How many bytes of `, "name": ` are compared. All of them are loaded, wherever in the data the key may stand.
+pub(super) const PATTERN: usize = 32;
 const _: () = assert!(PATTERN <= PADDING);
-/// The longest name that is learnt: `PATTERN` without comma, quotes and colon.
-const NAME_MAX: usize = PATTERN - 4;
+/// The longest name that is learnt: what is compared is shorter than `PATTERN`, with comma, quotes, colon and two spaces.
+const NAME_MAX: usize = PATTERN - 1 - 6;
 /// Names that may be learnt before all of them are forgotten. Records with more fields than that are read, a little
 /// more slowly.
 const LEARNT_MAX: usize = 256;
@@ -45,19 +45,21 @@ const LEARNT_MAX: usize = 256;
 const PROBES: usize = 8;
 
 pub(super) struct Keys {
-    /// Roots and wanted keys, then what was learnt.
-    entries: Vec<Key>,
+    /// Roots and wanted keys, then what was learnt: how each is written.
+    steps: Vec<Step>,
+    /// What each of them is.
+    known: Vec<Known>,
     /// How many of them are not forgotten.
     fixed: usize,
     /// Open addressing; a power of two, at most half full.
     table: Box<[KeyId]>,
-    /// Wanted names that are too long for `entries`.
+    /// Wanted names that are too long for `steps`.
     long: Vec<(u16, Box<str>, Target)>,
     /// An unescaped name, and padding.
     scratch: Vec<u8>,
 }
 
-/// A key of the document.
+/// A key that was read.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     /// The key that the next one comes after.
@@ -65,19 +67,27 @@ pub(super) struct Found {
     pub(super) target: Target,
     /// Where its value starts, white space allowed.
     pub(super) value: usize,
-    /// The key that is expected next.
-    pub(super) next: KeyId,
 }
 
-struct Key {
-    /// `,"name":`, zero behind it.
+/// A key as it was last written, and the one that came after it.
+pub(super) struct Step {
+    /// `"name":`, perhaps with a space before it and after the colon, after a byte that is zero; zero behind it.
     pattern: [u64; PATTERN / 8],
     mask: [u64; PATTERN / 8],
+    pub(super) target: Target,
+    /// What came after this key last time.
+    pub(super) next: KeyId,
+    /// Bytes of the pattern, fewer than `PATTERN`.
+    len: u8,
+}
+
+/// A key of the document.
+struct Known {
     name: Name,
     node: u16,
-    target: Target,
-    /// What came after this key: last time, and the time before that something else did.
-    next: [KeyId; 2],
+    spaces: Spaces,
+    /// What came after this key before something else did.
+    other: KeyId,
 }
 
 /// A short name as words, zero behind it.
@@ -87,33 +97,43 @@ struct Name {
     len: usize,
 }
 
+/// How many spaces stand before a name's quote and after its colon: none or one.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Spaces {
+    before: usize,
+    after: usize,
+}
+
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { entries: Vec::new(), fixed: 0, table: Box::default(), long: Vec::new(), scratch: Vec::new() }
+        let (steps, known, long, scratch) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { steps, known, fixed: 0, table: Box::default(), long, scratch }
     }
 
     /// Adds an object in which fields are wanted. Its root is where its keys' order starts.
     pub(super) fn add_root(&mut self, node: u16) -> KeyId {
-        self.push(Key::new(&[], node, Target::Skip))
+        self.push(Name::of(&[]), node, Target::Skip)
     }
 
     /// Adds a wanted key; `freeze` must follow.
     pub(super) fn add_wanted(&mut self, node: u16, name: &str, target: Target) {
         if name.len() <= NAME_MAX {
-            self.push(Key::new(name.as_bytes(), node, target));
+            self.push(Name::of(name.as_bytes()), node, target);
         } else {
             self.long.push((node, name.into(), target));
         }
     }
 
-    fn push(&mut self, key: Key) -> KeyId {
-        self.entries.push(key);
-        (self.entries.len() - 1) as KeyId
+    fn push(&mut self, name: Name, node: u16, target: Target) -> KeyId {
+        let spaces = Spaces::default();
+        self.steps.push(Step::new(&name, spaces, target, NONE));
+        self.known.push(Known { name, node, spaces, other: NONE });
+        (self.steps.len() - 1) as KeyId
     }
 
     /// All wanted keys are there.
     pub(super) fn freeze(&mut self) {
-        self.fixed = self.entries.len();
+        self.fixed = self.steps.len();
         assert!(
             self.fixed + LEARNT_MAX <= usize::from(NONE),
             "too many wanted names: {} with their objects",
@@ -126,21 +146,22 @@ impl Keys {
     /// Makes room for names to come, if there is none. Between records: within one, `KeyId`s must stay.
     #[inline(always)]
     pub(super) fn tidy(&mut self) {
-        if self.entries.len() >= self.fixed + LEARNT_MAX {
+        if self.steps.len() >= self.fixed + LEARNT_MAX {
             self.forget();
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn forget(&mut self) {
-        self.entries.truncate(self.fixed);
+        self.steps.truncate(self.fixed);
+        self.known.truncate(self.fixed);
         self.table.fill(NONE);
         for id in 0..self.fixed {
-            self.entries[id].next = [NONE; 2];
+            (self.steps[id].next, self.known[id].other) = (NONE, NONE);
             // Roots have no name: they are reached through their node.
-            if self.entries[id].name.len > 0 || self.entries[id].target != Target::Skip {
-                let name = self.entries[id].name;
-                let mut place = self.place(self.entries[id].node, &name);
+            if self.known[id].name.len > 0 || self.steps[id].target != Target::Skip {
+                let mut place = self.place(self.known[id].node, &self.known[id].name);
                 while self.table[place] != NONE {
                     place = (place + 1) & (self.table.len() - 1);
                 }
@@ -152,45 +173,43 @@ impl Keys {
     /// What is expected after `previous`.
     #[inline(always)]
     pub(super) fn after(&self, previous: KeyId) -> KeyId {
-        self.entries[usize::from(previous)].next[0]
+        self.steps[usize::from(previous)].next
     }
 
-    /// The expected key, if it is there: `at` is just before its opening quote, and `flip` turns the byte at `at` into a
-    /// comma.
+    /// What a key's value is for.
+    pub(super) fn target(&self, key: KeyId) -> Target {
+        self.steps[usize::from(key)].target
+    }
+
+    /// Bytes from the comma before a key to its value.
+    pub(super) fn len(&self, key: KeyId) -> usize {
+        self.steps[usize::from(key)].len()
+    }
+
+    /// The expected key, if it is there: the window begins with the comma or brace before it.
     #[inline(always)]
-    pub(super) fn expect(&self, expected: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
-        let key = self.entries.get(usize::from(expected))?;
-        let found = Found { key: expected, target: key.target, value: at + key.name.len + 4, next: key.next[0] };
-        key.is_at(text, at, flip).then_some(found)
+    pub(super) fn expect(&self, expected: KeyId, window: Window<'_>) -> Option<&Step> {
+        self.steps.get(usize::from(expected)).filter(|step| step.is_at(window))
     }
 
-    /// The same for the key that was expected before that, which becomes the expected one.
-    fn expect_other(&mut self, previous: KeyId, text: Text<'_>, at: usize, flip: u64) -> Option<Found> {
-        let other = self.entries[usize::from(previous)].next[1];
-        let found = self.expect(other, text, at, flip)?;
-        self.entries[usize::from(previous)].next.swap(0, 1);
-        Some(found)
-    }
-
-    /// Reads the key whose opening quote is at `quote`, expected or not, and its colon; learns it.
-    #[inline(never)]
+    /// Reads the key whose opening quote is at `quote`, after the comma or brace at `comma`, expected or not, and its colon;
+    /// learns it.
     pub(super) fn read(
         &mut self,
-        node: u16,
-        previous: KeyId,
+        (node, previous): (u16, KeyId),
         text: Text<'_>,
+        comma: usize,
         quote: usize,
         high: &mut u64,
     ) -> Result<Found, ScanError> {
         if text.byte(quote) != b'"' {
             return Err(text.unexpected(quote, "a field name in quotes"));
         }
-        // There is a byte before each key: a brace, a comma or white space.
-        let flip = u64::from(text.byte(quote - 1) ^ b',');
-        if let Some(found) = self.expect_other(previous, text, quote - 1, flip) {
-            return Ok(found);
-        }
-        if let Some(found) = self.expect(self.after(previous), text, quote - 1, flip) {
+        // The key that was expected before the one that has failed becomes the expected one.
+        let other = self.known[usize::from(previous)].other;
+        if let Some(step) = self.expect(other, text.window(comma)) {
+            let found = Found { key: other, target: step.target, value: comma + step.len() };
+            self.expect_next(previous, other);
             return Ok(found);
         }
         let (close, escaped) = text.string(quote + 1, high)?;
@@ -199,15 +218,36 @@ impl Keys {
         let (key, target) =
             if escaped { self.find_escaped(node, raw)? } else { self.find_or_learn(node, raw, text, quote + 1) };
         // A key that is not in the table leaves the expectation where it is.
-        let Some(key) = key else { return Ok(Found { key: previous, target, value, next: self.after(previous) }) };
+        let Some(key) = key else { return Ok(Found { key: previous, target, value }) };
         // Only the plain spelling is compared later on.
         if !escaped {
-            let next = &mut self.entries[usize::from(previous)].next;
-            if next[0] != key {
-                *next = [key, next[0]];
-            }
+            self.expect_next(previous, key);
+            self.spell(key, text, comma, quote, close + 1, value);
         }
-        Ok(Found { key, target, value, next: self.after(key) })
+        Ok(Found { key, target, value })
+    }
+
+    /// After `previous` this key is expected.
+    fn expect_next(&mut self, previous: KeyId, key: KeyId) {
+        let step = &mut self.steps[usize::from(previous)];
+        if step.next != key {
+            self.known[usize::from(previous)].other = core::mem::replace(&mut step.next, key);
+        }
+    }
+
+    /// Learns how a key is written, where that is the usual way: at most a space after the comma and after the colon.
+    fn spell(&mut self, key: KeyId, text: Text<'_>, comma: usize, quote: usize, colon: usize, value: usize) {
+        let blank = |at: usize| usize::from(text.byte(at) == b' ');
+        let spaces = Spaces { before: quote - comma - 1, after: value.wrapping_sub(colon + 1) };
+        let usual = text.byte(colon) == b':'
+            && (spaces.before == 0 || spaces.before == blank(comma + 1))
+            && (spaces.after == 0 || spaces.after == blank(colon + 1));
+        let known = &mut self.known[usize::from(key)];
+        if usual && known.spaces != spaces {
+            known.spaces = spaces;
+            let step = &mut self.steps[usize::from(key)];
+            *step = Step::new(&known.name, spaces, step.target, step.next);
+        }
     }
 
     fn find_or_learn(&mut self, node: u16, raw: &[u8], text: Text<'_>, start: usize) -> (Option<KeyId>, Target) {
@@ -216,9 +256,9 @@ impl Keys {
         }
         let name = Name::new(raw.len(), |i| text.word(start + i));
         match self.find(node, &name) {
-            Ok(id) => (Some(id), self.entries[usize::from(id)].target),
-            Err(Some(free)) if self.entries.len() < self.fixed + LEARNT_MAX && core::str::from_utf8(raw).is_ok() => {
-                let id = self.push(Key::new(raw, node, Target::Skip));
+            Ok(id) => (Some(id), self.target(id)),
+            Err(Some(free)) if self.steps.len() < self.fixed + LEARNT_MAX && core::str::from_utf8(raw).is_ok() => {
+                let id = self.push(name, node, Target::Skip);
                 self.table[free] = id;
                 (Some(id), Target::Skip)
             }
@@ -235,7 +275,7 @@ impl Keys {
             (None, self.find_long(node, &name))
         } else {
             match self.find(node, &Name::of(&name)) {
-                Ok(id) => (Some(id), self.entries[usize::from(id)].target),
+                Ok(id) => (Some(id), self.target(id)),
                 Err(_) => (None, Target::Skip),
             }
         };
@@ -255,7 +295,7 @@ impl Keys {
         for distance in 0..PROBES.max(self.fixed) {
             let place = (start + distance) & (self.table.len() - 1);
             let id = self.table[place];
-            match self.entries.get(usize::from(id)) {
+            match self.known.get(usize::from(id)) {
                 Some(key) if key.node == node && key.name == *name => return Ok(id),
                 Some(_) => {}
                 None => return Err((distance < PROBES).then_some(place)),
@@ -274,30 +314,32 @@ impl Keys {
     }
 }
 
-impl Key {
-    fn new(name: &[u8], node: u16, target: Target) -> Self {
+impl Step {
+    fn new(name: &Name, spaces: Spaces, target: Target, next: KeyId) -> Self {
         let mut pattern = [0; PATTERN];
         let mut mask = [0; PATTERN];
-        let len = name.len();
-        pattern[..2].copy_from_slice(b",\"");
-        pattern[2..2 + len].copy_from_slice(name);
-        pattern[2 + len..4 + len].copy_from_slice(b"\":");
-        mask[..4 + len].fill(0xff);
-        Self { pattern: words(&pattern), mask: words(&mask), name: Name::of(name), node, target, next: [NONE; 2] }
+        let (from, to) = (2 + spaces.before, 2 + spaces.before + name.len);
+        let len = to + 2 + spaces.after;
+        pattern[1..len].fill(b' ');
+        pattern[from - 1] = b'"';
+        for (i, byte) in pattern[from..to].iter_mut().enumerate() {
+            *byte = (name.words[i / 8] >> (8 * (i % 8))) as u8;
+        }
+        pattern[to..to + 2].copy_from_slice(b"\":");
+        mask[1..len].fill(0xff);
+        Self { pattern: words(&pattern), mask: words(&mask), target, next, len: len as u8 }
+    }
+
+    /// Bytes from the comma to the value.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len) % PATTERN
     }
 
     #[inline(always)]
-    fn is_at(&self, text: Text<'_>, at: usize, flip: u64) -> bool {
-        let differs = |i: usize, word: u64| (word ^ self.pattern[i]) & self.mask[i];
-        let [a, b] = text.words(at);
-        if differs(0, a ^ flip) | differs(1, b) != 0 {
-            return false;
-        }
-        if self.name.len <= 12 {
-            return true;
-        }
-        let [c, d] = text.words(at + 16);
-        differs(2, c) | differs(3, d) == 0
+    fn is_at(&self, window: Window<'_>) -> bool {
+        let differs = |i: usize| (window.word(8 * i) ^ self.pattern[i]) & self.mask[i];
+        differs(0) | differs(1) == 0 && (self.len <= 16 || differs(2) | differs(3) == 0)
     }
 }
 

@@ -9,15 +9,20 @@
 //!
 //! Not here: what surrounds the pieces (`json`, `skip`).
 
+use super::keys::PATTERN;
 use super::{Framing, PADDING, ScanError, ScanErrorKind, Slot, escape};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x80 * ONES;
 
+/// How far the usual path looks from a key's comma without asking whether there is so much: a key, and two words of its value.
+const WINDOW: usize = PATTERN + 16;
+const _: () = assert!(WINDOW <= PADDING);
+
 /// The buffer, and where its data ends.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
-    /// The data and its padding.
+    /// The data, its padding, and whatever follows.
     padded: &'a [u8],
     end: usize,
     framing: Framing,
@@ -29,14 +34,52 @@ impl<'a> Text<'a> {
     #[inline(always)]
     pub(super) fn new(buf: &'a [u8], end: usize, framing: Framing) -> Self {
         assert!(u32::try_from(end).is_ok(), "the scanner takes up to 4 GiB at once, got {end} bytes");
-        let padded = buf.get(..end.saturating_add(PADDING)).expect("the buffer ends before the scanner's padding");
-        assert!(padded[end] == 0, "the byte after the data is not zero");
-        Self { padded, end, framing }
+        assert!(buf.len() >= end.saturating_add(PADDING), "the buffer ends before the scanner's padding");
+        assert!(buf[end] == 0, "the byte after the data is not zero");
+        Self { padded: buf, end, framing }
     }
 
     /// The data without its padding.
     pub(super) fn data(self) -> &'a [u8] {
         &self.padded[..self.end]
+    }
+
+    /// The whole buffer.
+    #[inline(always)]
+    pub(super) fn padded(self) -> &'a [u8] {
+        self.padded
+    }
+
+    #[inline(always)]
+    pub(super) fn end(self) -> usize {
+        self.end
+    }
+
+    #[inline(always)]
+    pub(super) fn framing(self) -> Framing {
+        self.framing
+    }
+
+    /// Where the record at `at`, which does not begin with its brace, has it.
+    #[inline(never)]
+    pub(super) fn start(self, at: usize) -> Result<usize, ScanError> {
+        let start = self.spaces(at);
+        match self.byte(start) {
+            b'{' => Ok(start),
+            found if self.is_end(start, found) => Err(ScanErrorKind::Truncated.at(start)),
+            found => Err(ScanErrorKind::NotAnObject { found }.at(start)),
+        }
+    }
+
+    /// Where the next record begins, when this one's object has ended at `close`.
+    #[inline(never)]
+    pub(super) fn close(self, close: usize) -> Result<usize, ScanError> {
+        let next = self.spaces(close);
+        match self.byte(next) {
+            _ if next >= self.end => Ok(self.end),
+            b'\n' => Ok(next + 1),
+            found => Err(ScanErrorKind::TrailingData { found }.at(next)),
+        }
     }
 
     #[inline(always)]
@@ -47,16 +90,13 @@ impl<'a> Text<'a> {
     /// The eight bytes from `at`, the first in the lowest place.
     #[inline(always)]
     pub(super) fn word(self, at: usize) -> u64 {
-        self.words::<1>(at)[0]
+        word_at(self.padded, at)
     }
 
-    /// `N` words from `at`, at most `PADDING` bytes.
+    /// What stands from `at` on.
     #[inline(always)]
-    pub(super) fn words<const N: usize>(self, at: usize) -> [u64; N] {
-        // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
-        let at = at & (usize::MAX >> 1);
-        let bytes = &self.padded[at..at + 8 * N];
-        core::array::from_fn(|i| u64::from_le_bytes(*bytes[8 * i..].first_chunk().expect("eight bytes")))
+    pub(super) fn window(self, at: usize) -> Window<'a> {
+        Window::of(&self.padded[at..]).expect("the padding is there")
     }
 
     /// The index of the first byte from `at` on that is not white space inside a document.
@@ -149,30 +189,6 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The usual integer at `at`, and the index after it: one to fifteen digits, then a comma or a brace. `word` is the one
-    /// at `at` and starts with a digit. `None` says nothing but that `number` must look.
-    #[inline(always)]
-    pub(super) fn plain_integer(self, at: usize, word: u64) -> Option<(i64, usize)> {
-        let digits = word ^ (0x30 * ONES);
-        let (magnitude, after, next) = match first(not_digits(digits)) {
-            // A zero does not lead other digits.
-            2.. if digits & 0xff == 0 => return None,
-            8.. => {
-                let word = self.word(at + 8);
-                let more = word ^ (0x30 * ONES);
-                let count = first(not_digits(more));
-                if count == 8 {
-                    return None;
-                }
-                const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
-                let low = eight_digits(more.unbounded_shl(64 - 8 * count as u32));
-                (eight_digits(digits) * POWERS[count & 7] + low, at + 8 + count, word >> (8 * count))
-            }
-            count => (eight_digits(digits << (64 - 8 * count)), at + count, word >> (8 * count)),
-        };
-        matches!(next as u8, b',' | b'}').then_some((magnitude as i64, after))
-    }
-
     /// The number that starts at `start` with a digit or a minus sign, and the index after it.
     #[inline(never)]
     pub(super) fn number(self, start: usize) -> Result<(Slot, usize), ScanError> {
@@ -246,9 +262,71 @@ impl<'a> Text<'a> {
     }
 }
 
+/// The bytes from a key's comma on, of which all may be looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a>(&'a [u8; WINDOW]);
+
+impl<'a> Window<'a> {
+    /// The first bytes of a text; `None` where it is shorter.
+    #[inline(always)]
+    pub(super) fn of(text: &'a [u8]) -> Option<Self> {
+        text.first_chunk().map(Self)
+    }
+
+    /// The eight bytes from `at`, the first in the lowest place.
+    #[inline(always)]
+    pub(super) fn word(self, at: usize) -> u64 {
+        u64::from_le_bytes(*self.0[at..at + 8].first_chunk().expect("eight bytes"))
+    }
+
+    /// How many bytes the usual integer at `at` has: one to fifteen digits, then a comma or a brace. `word` is the one at `at`
+    /// and starts with a digit. `None` says nothing but that `number` must look.
+    #[inline(always)]
+    pub(super) fn plain_integer(self, at: usize, word: u64) -> Option<usize> {
+        let digits = word ^ (0x30 * ONES);
+        let (len, next) = match first(not_digits(digits)) {
+            // A zero does not lead other digits.
+            2.. if digits & 0xff == 0 => return None,
+            8.. => {
+                let word = self.word(at + 8);
+                let count = first(not_digits(word ^ (0x30 * ONES)));
+                if count == 8 {
+                    return None;
+                }
+                (8 + count, word >> (8 * count))
+            }
+            count => (count, word >> (8 * count)),
+        };
+        matches!(next as u8, b',' | b'}').then_some(len)
+    }
+
+    /// The usual integer at `at` that has so many bytes; `word` is the one at `at`.
+    #[inline(always)]
+    pub(super) fn integer(self, at: usize, word: u64, len: usize) -> i64 {
+        const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+        let digits = word ^ (0x30 * ONES);
+        let n = if len < 8 {
+            eight_digits(digits << (64 - 8 * len))
+        } else {
+            let more = self.word(at + 8) ^ (0x30 * ONES);
+            let low = eight_digits(more.unbounded_shl(128 - 8 * len as u32));
+            eight_digits(digits) * POWERS[len & 7] + low
+        };
+        n as i64
+    }
+}
+
+/// The eight bytes from `at`, the first in the lowest place.
+#[inline(always)]
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u64 {
+    // No index of a slice has its highest bit set. Saying so spares the check that the sum does not overflow.
+    let at = at & (usize::MAX >> 1);
+    u64::from_le_bytes(*bytes[at..at + 8].first_chunk().expect("eight bytes"))
+}
+
 /// The high bit of the first quote, backslash or byte below 0x20; bits above the first may be wrong.
 #[inline(always)]
-fn specials(word: u64) -> u64 {
+pub(super) fn specials(word: u64) -> u64 {
     // Flipping 0x02 takes the quote to 0x20 and leaves what is below 0x20 there: one comparison for both.
     let quotes_and_controls = (word ^ (0x02 * ONES)).wrapping_sub(0x21 * ONES);
     let backslashes = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
@@ -263,7 +341,7 @@ fn not_digits(word: u64) -> u64 {
 
 /// Which byte the lowest set bit is in; 8 if there is none.
 #[inline(always)]
-fn first(bits: u64) -> usize {
+pub(super) fn first(bits: u64) -> usize {
     (bits.trailing_zeros() / 8) as usize
 }
 

@@ -208,13 +208,18 @@ impl Index {
     }
 
     /// Looks at a window once the watermark has come to `at`, unless it is looked at before.
+    #[inline(always)]
     pub(super) fn wake_at(&mut self, slot: u32, at: EventTime) {
-        let s = &mut self.slots[slot as usize];
-        let open = s.open.as_mut().expect("a slot in use");
-        if open.event_timer.is_none_or(|timer| at < timer) {
-            open.event_timer = Some(at);
-            self.by_event.push(Reverse((at, slot, s.turn)));
+        if self.get(slot).event_timer.is_none_or(|timer| at < timer) {
+            self.wake_earlier(slot, at);
         }
+    }
+
+    #[inline(never)]
+    fn wake_earlier(&mut self, slot: u32, at: EventTime) {
+        let s = &mut self.slots[slot as usize];
+        s.open.as_mut().expect("a slot in use").event_timer = Some(at);
+        self.by_event.push(Reverse((at, slot, s.turn)));
     }
 
     /// Looks at a window once the clock has come to `at`, unless it is looked at before.
