@@ -13,6 +13,7 @@ mod check;
 mod common;
 mod dead;
 mod demo;
+mod gaps;
 mod preview;
 mod produce;
 mod progress;
@@ -100,6 +101,8 @@ enum Command {
     Produce(produce::Args),
     /// Reads rows from a store, each with provisional or final.
     Rows(rows::Args),
+    /// Lists what a stream lost before it was counted.
+    Gaps(gaps::Args),
     /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
@@ -117,6 +120,7 @@ impl Command {
             Self::Check(args) => args.json,
             Self::Produce(args) => args.json,
             Self::Rows(args) => args.json,
+            Self::Gaps(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
             Self::Demo(_) | Self::Bench(_) => false,
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::check(&args),
             Command::Produce(args) => produce::produce(args).await,
             Command::Rows(args) => rows::rows(args).await,
+            Command::Gaps(args) => gaps::gaps(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
             Command::Bench(args) => bench::bench(args).await,
