@@ -206,7 +206,7 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
     let mut failure: Option<RunError> = None;
-    let (mut survey, mut gap) = (Survey::default(), None);
+    let mut survey = Survey::default();
     // Lanes stop together: the first one that fails stops the others.
     let (halt, halted) = watch::channel(false);
     let mut stop = stop;
@@ -218,10 +218,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                     context.hub.found(&lanes);
                     let taken = |id: &str| running.contains_key(id) || left.contains(id);
                     match survey.look(&context, lanes, taken).await {
-                        Ok(look) => {
-                            looked = true;
-                            gap = gap.or(look.gaps.into_iter().next());
-                            for (info, origin) in look.begin {
+                        Ok(ready) => {
+                            looked = survey.sure;
+                            for (info, origin) in ready {
                                 if context.store.atomicity() == Atomicity::Items && running.len() >= FENCES_MAX {
                                     failure.get_or_insert_with(|| too_many_lanes(&context));
                                     break;
@@ -232,9 +231,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                                 }
                                 running.insert(info.id.clone(), info.clone());
                                 let (context, halted) = (Arc::clone(&context), halted.clone());
-                                tasks.spawn(async move {
-                                    (info.clone(), lane::drive(context, info, origin, halted).await)
-                                });
+                                tasks.spawn(
+                                    async move { (info.clone(), lane::drive(context, info, origin, halted).await) },
+                                );
                             }
                         }
                         Err(error) if survey::passes(&error) => tracing::warn!(%error, "the heads cannot be read now"),
@@ -250,8 +249,8 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
         }
         let ends = (context.config.once && looked) || failure.is_some() || *stop.borrow() || finite(&context, &left);
         // Where no lane is left but what waits for a person, nothing will come of waiting.
-        if tasks.is_empty() && (ends || gap.is_some()) {
-            return failure.or(gap).map_or(Ok(()), Err);
+        if tasks.is_empty() && (ends || (looked && survey.gap.is_some())) {
+            return failure.or(survey.gap).map_or(Ok(()), Err);
         }
         tokio::select! {
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
@@ -262,7 +261,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                         Ok(lane::Left::Done | lane::Left::Stopped) => {}
                         // At the tip of a source that goes on, with `once`: no need to look again.
                         Ok(lane::Left::AtTip) => {}
-                        Err(error @ RunError::Source { error: SourceError::Gap(_), .. }) => gap = gap.or(Some(error)),
+                        Err(error @ RunError::Source { error: SourceError::Gap(_), .. }) => {
+                            survey.gap.get_or_insert(error);
+                        }
                         Err(error) => failure = Some(failure.take().unwrap_or(error)),
                     }
                 }

@@ -121,7 +121,8 @@ impl Collector for FromHub {
         counter(&mut to, "read_bytes", "Bytes read, as the source stores them", per_lane(|l| l.bytes_read))?;
         counter(&mut to, "module_traps", "Times the module trapped or did not end", per_lane(|l| l.traps))?;
 
-        let help = "Aggregated records left out since the lane was opened: they are another shard's, which has them too";
+        let help =
+            "Aggregated records left out since the lane was opened: they are another shard's, which has them too";
         counter(&mut to, "misplaced", help, per_lane(|l| l.misplaced))?;
 
         let time = |at: fn(&LaneStatus) -> Option<i64>| -> Samples<'_, f64> {

@@ -30,7 +30,13 @@ pub(super) async fn note(
     let stands = context.store.note_gap(&context.layout, &gap).await?;
     let accepted = stands.accepted_ms.is_some();
     if accepted {
-        tracing::error!(lane, kind = kind.name(), ?position, found, "records are lost; going on past them, as accepted");
+        tracing::error!(
+            lane,
+            kind = kind.name(),
+            ?position,
+            found,
+            "records are lost; going on past them, as accepted"
+        );
     }
     Ok(accepted)
 }

@@ -130,20 +130,10 @@ impl LaneReader for Strand {
         let Some(hours) = shard.records.lock().unwrap().get(self.at).copied() else {
             return Ok(if shard.closed.load(Ordering::Relaxed) { Next::End } else { Next::Idle });
         };
-        let first = self.at as u64;
         self.at += 1;
-        let mut frames = Vec::new();
-        let record = format!("{{\"ts\":{},\"k\":\"{}\",\"v\":{}}}\n", hours * HOUR_MS, self.shard, value(self.shard, self.at));
-        frame::push(&mut frames, Kind::Lines, first, None, record.as_bytes());
-        let mut positions = Positions::default();
-        positions.push(&format!("at {first}"));
-        Ok(Next::Chunk(Chunk {
-            frames,
-            source_bytes: record.len() as u64,
-            end: Position(self.at.to_string()),
-            places: Places::Records { first, positions },
-            behind_ms: None,
-        }))
+        let (key, v) = (self.shard, value(self.shard, self.at));
+        let record = format!("{{\"ts\":{},\"k\":\"{key}\",\"v\":{v}}}\n", hours * HOUR_MS);
+        Ok(single(self.at - 1, &record))
     }
 }
 
@@ -172,9 +162,14 @@ impl World {
 
     async fn run_accepting(&self) -> Result<(), RunError> {
         let config = RunConfig { accept_gaps: true, ..self.config.clone() };
-        Self { config, family: Arc::clone(&self.family), store: Arc::clone(&self.store), policy: Arc::clone(&self.policy) }
-            .run()
-            .await
+        Self {
+            config,
+            family: Arc::clone(&self.family),
+            store: Arc::clone(&self.store),
+            policy: Arc::clone(&self.policy),
+        }
+        .run()
+        .await
     }
 
     /// Shards whose records are in rows of the main or late table, with how many and the sum of their values.
@@ -298,8 +293,7 @@ async fn what_waits_for_triggers_is_given_out_with_the_end_of_its_shard() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_vanishes_unread_is_a_gap_until_it_is_accepted() {
     for (atomicity, limits) in both() {
-        let shards =
-            vec![Shard::of(&[], &[7, 8], false), Shard::of(&[], &[7], false), Shard::of(&[0], &[6, 9], false)];
+        let shards = vec![Shard::of(&[], &[7, 8], false), Shard::of(&[], &[7], false), Shard::of(&[0], &[6, 9], false)];
         let world = World::new(shards, Flaky::new(atomicity, limits, 0, 0));
         world.family.gone.lock().unwrap().insert(2);
         world.run().await.unwrap();
@@ -364,7 +358,12 @@ async fn a_trimmed_position_stops_its_lane_alone_until_it_is_accepted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_came_and_went_unread_is_a_gap_but_not_at_a_first_start() {
     let shards = || {
-        vec![Shard::of(&[], &[7], true), Shard::of(&[0], &[8], true), Shard::of(&[1], &[9], false), Shard::of(&[], &[7], false)]
+        vec![
+            Shard::of(&[], &[7], true),
+            Shard::of(&[0], &[8], true),
+            Shard::of(&[1], &[9], false),
+            Shard::of(&[], &[7], false),
+        ]
     };
     let store = || Flaky::new(Atomicity::Items, Limits::ITEMS, 0, 0);
     // Counted from the start on: what was gone before is nobody's.
@@ -397,8 +396,10 @@ async fn a_shard_that_came_and_went_unread_is_a_gap_but_not_at_a_first_start() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_was_made_again_is_refused_as_long_as_old_heads_are_there() {
-    let world =
-        World::new(vec![Shard::of(&[], &[7], false), Shard::of(&[], &[7], false)], Flaky::new(Atomicity::Items, Limits::ITEMS, 0, 0));
+    let world = World::new(
+        vec![Shard::of(&[], &[7], false), Shard::of(&[], &[7], false)],
+        Flaky::new(Atomicity::Items, Limits::ITEMS, 0, 0),
+    );
     world.family.gone.lock().unwrap().insert(1);
     world.run().await.unwrap();
     *world.family.gone.lock().unwrap() = BTreeSet::from([0]);

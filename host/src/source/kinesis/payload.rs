@@ -107,7 +107,7 @@ enum Inflated {
 }
 
 fn inflate(payload: &[u8]) -> Inflated {
-    let most = payload.len().saturating_mul(INFLATE_RATIO_MAX).max(INFLATED_FREE).min(INFLATED_BYTES_MAX);
+    let most = payload.len().saturating_mul(INFLATE_RATIO_MAX).clamp(INFLATED_FREE, INFLATED_BYTES_MAX);
     let mut out = Vec::new();
     // One byte more shows that there is more.
     let room = most as u64 + 1;
@@ -202,7 +202,8 @@ mod tests {
     fn events(payload: &[u8]) -> Vec<String> {
         let all = open(payload, &ALL);
         assert_eq!(all.misplaced, 0);
-        let text = |e: Event| if e.too_long { "too long".into() } else { String::from_utf8_lossy(&e.data).into_owned() };
+        let text =
+            |e: Event| if e.too_long { "too long".into() } else { String::from_utf8_lossy(&e.data).into_owned() };
         all.events.into_iter().map(text).collect()
     }
 

@@ -106,11 +106,7 @@ pub async fn put(
             failures += 1;
         }
         if taken.elapsed() > patience {
-            bail!(
-                "{} of {records} records were put, then none for {} s: {why}",
-                made - held,
-                patience.as_secs()
-            );
+            bail!("{} of {records} records were put, then none for {} s: {why}", made - held, patience.as_secs());
         }
         if !back.is_empty() {
             tracing::debug!(records = back.len(), %why, "not taken; putting them again");
