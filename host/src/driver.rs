@@ -240,7 +240,7 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
     let mut failure: Option<RunError> = None;
-    let (mut survey, mut gap) = (Survey::default(), None);
+    let mut survey = Survey::default();
     // Lanes stop together: the first one that fails stops the others.
     let (halt, halted) = watch::channel(false);
     let mut stop = stop;
@@ -252,10 +252,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                     context.hub.found(&lanes);
                     let taken = |id: &str| running.contains_key(id) || left.contains(id);
                     match survey.look(&context, lanes, taken).await {
-                        Ok(look) => {
-                            looked = true;
-                            gap = gap.or(look.gaps.into_iter().next());
-                            for (info, origin) in look.begin {
+                        Ok(ready) => {
+                            looked = survey.sure;
+                            for (info, origin) in ready {
                                 if context.policy.merges() && running.len() + left.len() >= 1 {
                                     failure.get_or_insert_with(|| sessions_on_lanes(&context));
                                     break;
@@ -280,8 +279,8 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
         }
         let ends = (context.config.once && looked) || failure.is_some() || *stop.borrow() || finite(&context, &left);
         // Where no lane is left but what waits for a person, nothing will come of waiting.
-        if tasks.is_empty() && (ends || gap.is_some()) {
-            return failure.or(gap).map_or(Ok(()), Err);
+        if tasks.is_empty() && (ends || (looked && survey.gap.is_some())) {
+            return failure.or(survey.gap).map_or(Ok(()), Err);
         }
         tokio::select! {
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
@@ -292,7 +291,9 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
                         Ok(lane::Left::Done | lane::Left::Stopped) => {}
                         // At the tip of a source that goes on, with `once`: no need to look again.
                         Ok(lane::Left::AtTip) => {}
-                        Err(error @ RunError::Source { error: SourceError::Gap(_), .. }) => gap = gap.or(Some(error)),
+                        Err(error @ RunError::Source { error: SourceError::Gap(_), .. }) => {
+                            survey.gap.get_or_insert(error);
+                        }
                         Err(error) => failure = Some(failure.take().unwrap_or(error)),
                     }
                 }

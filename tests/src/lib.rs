@@ -21,6 +21,7 @@ pub mod rows;
 pub mod seed;
 pub mod server;
 pub mod stream;
+pub mod streams;
 pub mod stub;
 pub mod tools;
 pub mod w1;

@@ -1,5 +1,5 @@
-//! The outside tools that the tests drive: kinesalite, playwright-core, ministack, wasmtime for Python, Chromium, linters of
-//! what is deployed.
+//! The outside tools that the tests drive: kinesalite, kinesis-local, playwright-core, ministack, wasmtime for Python, Chromium,
+//! linters of what is deployed.
 //!
 //! Invariants
 //! - Which versions, and how they are installed, is written once: in `.ci/tools.sh` and its lists.

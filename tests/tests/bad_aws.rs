@@ -60,7 +60,7 @@ fn a_role_that_may_not_is_told_which_action_to_allow_on_what() {
     let proxy = Proxy::start("http://127.0.0.1:9", 1, vec![Rule::all(Fault::Deny, 1)]).expect("a proxy");
     for (line, code, action) in OF_KINESIS {
         let arn = format!("arn:aws:kinesis:{}:123456789012:stream/impressions", aws::REGION);
-        let mend = format!("allow kinesis:{action} on impressions");
+        let mend = format!("allow kinesis:{action} on arn:aws:kinesis:{}:*:stream/impressions", aws::REGION);
         refused(place.command(line).aws(&proxy.url(), &proxy.url()), code, &["user/counter", &arn, &mend]);
     }
     for (line, action, table) in OF_DYNAMODB {

@@ -19,6 +19,7 @@ mod dead;
 mod dead_letters;
 mod demo;
 mod explain;
+mod gaps;
 mod lanes;
 mod late;
 mod preview;
@@ -140,6 +141,8 @@ enum Command {
     Audit(audit::Args),
     /// Brings rows of hours and days in DynamoDB up to date.
     Rollup(rollup::Args),
+    /// Lists what a stream lost before it was counted.
+    Gaps(gaps::Args),
     /// Runs scenarios: policies tested by cases with known answers.
     Scenario(scenario::Args),
     /// Makes or checks DynamoDB tables.
@@ -168,6 +171,7 @@ impl Command {
             Self::Compare(args) => args.json,
             Self::Audit(args) => args.json,
             Self::Rollup(args) => args.json,
+            Self::Gaps(args) => args.json,
             Self::Scenario(args) => args.json,
             Self::Tables(args) => args.json,
             Self::Alarms(args) => args.json(),
@@ -209,6 +213,7 @@ pub fn main() -> ExitCode {
             Command::Compare(args) => compare::compare(args).await,
             Command::Audit(args) => audit::audit(args).await,
             Command::Rollup(args) => rollup::rollup(args).await,
+            Command::Gaps(args) => gaps::gaps(args).await,
             Command::Scenario(args) => scenario::scenario(args).await,
             Command::Tables(args) => tables::tables(args).await,
             Command::Alarms(args) => alarms::alarms(args).await,

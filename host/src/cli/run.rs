@@ -55,6 +55,10 @@ pub struct Args {
     /// Where a stream that was never read begins: trim-horizon, latest, or at:TIME (RFC 3339).
     #[arg(long, value_name = "WHERE", default_value = "trim-horizon", requires = "kinesis")]
     start: String,
+    /// Read by enhanced fan-out under this name of a consumer, which is registered if it is missing. It costs extra; each host
+    /// that reads at the same time takes a name of its own.
+    #[arg(long, value_name = "NAME", requires = "kinesis")]
+    consumer: Option<String>,
     /// Files grow: wait for more at their end.
     #[arg(long, requires = "input")]
     follow: bool,
@@ -255,7 +259,7 @@ async fn source(args: &Args) -> Result<(Arc<dyn Source>, Option<u64>), Failure> 
     if let Some(stream) = &args.kinesis {
         let start =
             Start::parse(&args.start).map_err(|e| Exit::Input.because(anyhow!("--start {}: {e}", args.start)))?;
-        let options = KinesisOptions { start, ..KinesisOptions::default() };
+        let options = KinesisOptions { start, consumer: args.consumer.clone(), ..KinesisOptions::default() };
         return Ok((Arc::new(KinesisSource::connect(stream, options).await.map_err(refused)?), None));
     }
     let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };

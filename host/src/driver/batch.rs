@@ -192,7 +192,7 @@ impl Worker {
         let mut began: Option<Instant> = None;
         // Set once something went wrong in the engine: then everything is run again at the batch's end.
         let mut trouble: Option<EngineError> = None;
-        let mut silent = false;
+        let (mut silent, mut mark) = (false, None);
         while !gathered.ended {
             if *stop.borrow() {
                 if gathered.chunks.is_empty() {
@@ -245,6 +245,10 @@ impl Worker {
                     if context.policy.needs_ticks() && self.ticked().map_err(|error| self.engine_error(error))? {
                         break;
                     }
+                    mark = self.reader.mark();
+                    if mark.is_some() {
+                        break;
+                    }
                     if context.config.once {
                         return Ok(Computed::Nothing(Made::AtTip));
                     }
@@ -284,7 +288,7 @@ impl Worker {
         self.before = Some(snapshot.clone());
         self.first = false;
         let batch = Batch {
-            to: gathered.chunks.last().map(|c| c.end.0.clone()).or_else(|| tip.pos.clone()),
+            to: gathered.chunks.last().map(|c| c.end.0.clone()).or(mark.map(|p| p.0)).or_else(|| tip.pos.clone()),
             done,
             effects,
             places,

@@ -28,8 +28,10 @@ use std::collections::BTreeSet;
 pub(super) enum Kin {
     /// With what its parents have left it.
     Ready(Birth),
-    /// A parent is not done, or its state cannot be read at this moment.
+    /// A parent is not done.
     Waits,
+    /// The store gave no answer at this moment.
+    NoAnswer,
     /// The same as `Ready`, but for parents that are not listed and have no head: nobody here counted them.
     Unread(Vec<String>, Birth),
 }
@@ -40,9 +42,8 @@ pub(super) async fn kin(context: &Context, info: &LaneInfo, listed: &BTreeSet<St
     let (mut ends, mut snapshots, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for parent in parents {
         let key = context.layout.lane(parent);
-        // Without an answer it is asked again at the next look.
         let Answer::Head { stored, .. } = context.store.execute(&key, &Command::ReadHead).await? else {
-            return Ok(Kin::Waits);
+            return Ok(Kin::NoAnswer);
         };
         let unreadable = |detail: String| RunError::Halted {
             lane: info.name.clone(),
@@ -64,7 +65,7 @@ pub(super) async fn kin(context: &Context, info: &LaneInfo, listed: &BTreeSet<St
             [] => Vec::new(),
             names => match chunks(context, &key, end.alias, names).await? {
                 Ok(Some(chunks)) => chunks,
-                Ok(None) => return Ok(Kin::Waits),
+                Ok(None) => return Ok(Kin::NoAnswer),
                 Err(halt) => return Err(RunError::Halted { lane: info.name.clone(), halt }),
             },
         };

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::live::{LaneState, LaneStatus};
 use crate::source::{LaneInfo, SourceError, Unlisted};
 use crate::store::{GapKind, StoreError};
-use plimsoll_core::lane::{Birth, Head};
+use plimsoll_core::lane::Head;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What earlier looks have shown.
@@ -33,6 +33,10 @@ pub(super) struct Survey {
     heads: BTreeMap<String, Seen>,
     /// Lanes that stand still because of a gap, and were told of.
     halted: BTreeSet<String>,
+    /// The first gap that was found and is not accepted: what the run ends with.
+    pub gap: Option<RunError>,
+    /// Whether the latest look had an answer to everything that it asked: then what is not ready waits for something.
+    pub sure: bool,
 }
 
 /// What counts of a head here.
@@ -42,14 +46,8 @@ struct Seen {
     created_ms: i64,
 }
 
-/// What a look came to.
-#[derive(Default)]
-pub(super) struct Look {
-    /// Lanes that may begin or go on, in the source's order.
-    pub begin: Vec<(LaneInfo, Origin)>,
-    /// Gaps that were found at this look and are not accepted.
-    pub gaps: Vec<RunError>,
-}
+/// Lanes that may begin or go on, in the source's order.
+pub(super) type Ready = Vec<(LaneInfo, Origin)>;
 
 impl Survey {
     /// Holds the lanes that the source lists against the heads. `taken` are those that run or ran here.
@@ -58,28 +56,32 @@ impl Survey {
         context: &Context,
         lanes: Vec<LaneInfo>,
         taken: impl Fn(&str) -> bool,
-    ) -> Result<Look, RunError> {
+    ) -> Result<Ready, RunError> {
         let listed: BTreeSet<String> = lanes.iter().map(|lane| lane.id.clone()).collect();
         self.read_heads(context, &listed).await?;
-        let mut look = Look::default();
-        self.missing(context, &listed, &taken, &mut look).await?;
+        self.sure = true;
+        let mut ready = self.missing(context, &listed, &taken).await?;
         for info in lanes {
             if taken(&info.id) || self.halted.contains(&info.id) {
                 continue;
             }
             // Once a lane has a head, that one counts.
             if info.parents.is_empty() || self.heads.contains_key(&info.id) {
-                look.begin.push((info, Origin::default()));
+                ready.push((info, Origin::default()));
                 continue;
             }
             match kin(context, &info, &listed).await? {
-                Kin::Ready(birth) => look.begin.push((info, birth.into())),
+                Kin::Ready(birth) => ready.push((info, birth.into())),
                 Kin::Waits => {}
-                Kin::Unread(_, birth) if !self.goes_on(context, &listed) => look.begin.push((info, birth.into())),
-                Kin::Unread(parents, birth) => self.unread(context, info, &parents, birth, &mut look).await?,
+                Kin::NoAnswer => self.sure = false,
+                Kin::Unread(_, birth) if !self.goes_on(context, &listed) => ready.push((info, birth.into())),
+                Kin::Unread(parents, birth) if self.unread(context, &info, &parents).await? => {
+                    ready.push((info, birth.into()));
+                }
+                Kin::Unread(..) => {}
             }
         }
-        Ok(look)
+        Ok(ready)
     }
 
     /// Looks at the heads where that can show something new: at first, and when lanes have come or gone.
@@ -104,9 +106,8 @@ impl Survey {
         context: &Context,
         listed: &BTreeSet<String>,
         taken: &impl Fn(&str) -> bool,
-        look: &mut Look,
-    ) -> Result<(), RunError> {
-        let mut replaced = None;
+    ) -> Result<Ready, RunError> {
+        let (mut ready, mut replaced) = (Vec::new(), None);
         for (lane, seen) in &self.heads {
             // One that runs here finds out for itself.
             if listed.contains(lane) || taken(lane) || self.halted.contains(lane) {
@@ -118,10 +119,11 @@ impl Survey {
                 Unlisted::Gone(info, found) => {
                     let position = seen.position.as_deref();
                     if gap::note(context, &info.id, GapKind::Vanished, position, &found).await? {
-                        look.begin.push((info, Origin::past_gap(seen.position.clone())));
+                        ready.push((info, Origin::past_gap(seen.position.clone())));
                     } else {
                         self.halted.insert(lane.clone());
-                        look.gaps.push(halt(context, &info, &found));
+                        let error = halt(context, &info, &found);
+                        self.gap.get_or_insert(error);
                     }
                 }
                 Unlisted::Replaced(why) => {
@@ -131,7 +133,7 @@ impl Survey {
             }
         }
         match replaced {
-            None => Ok(()),
+            None => Ok(ready),
             Some(why) => Err(RunError::Source { lane: context.source.describe(), error: SourceError::Refused(why) }),
         }
     }
@@ -146,15 +148,8 @@ impl Survey {
         })
     }
 
-    /// Parents of a lane that came and went unread.
-    async fn unread(
-        &mut self,
-        context: &Context,
-        info: LaneInfo,
-        parents: &[String],
-        birth: Birth,
-        look: &mut Look,
-    ) -> Result<(), RunError> {
+    /// Parents of a lane came and went unread: whether it may begin all the same.
+    async fn unread(&mut self, context: &Context, info: &LaneInfo, parents: &[String]) -> Result<bool, RunError> {
         let found = format!(
             "it goes on from {}, which this generation never counted and which is not listed any more: that shard was opened, \
              closed and passed the stream's retention while nobody read it",
@@ -164,13 +159,12 @@ impl Survey {
         for parent in parents {
             accepted &= gap::note(context, parent, GapKind::Unread, None, &found).await?;
         }
-        if accepted {
-            look.begin.push((info, birth.into()));
-        } else {
+        if !accepted {
             self.halted.insert(info.id.clone());
-            look.gaps.push(halt(context, &info, &found));
+            let error = halt(context, info, &found);
+            self.gap.get_or_insert(error);
         }
-        Ok(())
+        Ok(accepted)
     }
 }
 

@@ -145,6 +145,20 @@ impl LaneReader for Reader {
     }
 }
 
+/// A chunk of the one record that stands at `at`.
+fn single(at: usize, record: &str) -> Next {
+    let (first, mut frames, mut positions) = (at as u64, Vec::new(), Positions::default());
+    frame::push(&mut frames, Kind::Lines, first, None, record.as_bytes());
+    positions.push(&format!("at {at}"));
+    Next::Chunk(Chunk {
+        frames,
+        source_bytes: record.len() as u64,
+        end: Position((at + 1).to_string()),
+        places: Places::Records { first, positions },
+        behind_ms: None,
+    })
+}
+
 /// A store whose requests get lost, before or after they are done.
 struct Flaky {
     inner: Memory,

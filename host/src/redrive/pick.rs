@@ -16,7 +16,7 @@ use crate::source::SourceError;
 use crate::store::StoredDeadLetter;
 use plimsoll_core::account::Reason;
 use plimsoll_core::decode::{Decoder, Event, Passed};
-use plimsoll_core::json::{Framing, PADDING};
+use plimsoll_core::json::{Data, Framing, PADDING};
 use plimsoll_core::policy::{Future, Policy};
 use plimsoll_core::time::{ArrivalTime, EventTime};
 use plimsoll_core::window::assign;
@@ -161,7 +161,7 @@ impl<'a> Picker<'a> {
         if letter.reason != Reason::Future {
             return Some(letter.arrival);
         }
-        let event = read_record(&mut self.decoder, letter, letter.arrival)?;
+        let (event, _) = read_record(&mut self.decoder, letter, letter.arrival)?;
         if self.takes(&event) {
             return Some(letter.arrival);
         }
@@ -169,7 +169,7 @@ impl<'a> Picker<'a> {
             return None;
         }
         let arrival = Some(ArrivalTime::from_millis(event.time.as_millis()));
-        let again = read_record(&mut self.decoder, letter, arrival);
+        let again = read_record(&mut self.decoder, letter, arrival).map(|(event, _)| event);
         again.is_some_and(|event| self.takes(&event)).then_some(arrival)
     }
 
@@ -189,19 +189,26 @@ pub(super) fn expired(policy: &Policy, choice: &Choice, kept_since: EventTime) -
     let mut windows = Vec::new();
     let mut is_over = |letter: &&StoredDeadLetter| {
         // What cannot be read is set aside again, and touches no row.
-        let Some(event) = read_record(&mut decoder, letter, letter.arrival) else { return false };
+        let Some((event, _)) = read_record(&mut decoder, letter, letter.arrival) else { return false };
         assign(&policy.spec().window, event.time, &mut windows);
         !windows.is_empty() && windows.iter().all(|w| w.end < kept_since)
     };
     choice.letters().filter(|l| is_over(l)).cloned().collect()
 }
 
-/// What a policy reads in a letter's record; `None` where it cannot.
-pub fn read_record(decoder: &mut Decoder, letter: &StoredDeadLetter, arrival: Option<ArrivalTime>) -> Option<Event> {
+/// What a policy reads in a letter's record, and the key's text; `None` where it cannot.
+pub fn read_record(
+    decoder: &mut Decoder,
+    letter: &StoredDeadLetter,
+    arrival: Option<ArrivalTime>,
+) -> Option<(Event, Vec<u8>)> {
     let end = letter.raw.len();
     let mut buf = letter.raw.clone();
     buf.resize(end + PADDING, 0);
-    decoder.decode_apart(&buf, 0, end, Framing::Whole, arrival).ok()
+    let event = decoder.decode_apart(&Data::new(&buf, end, Framing::Whole), 0, arrival).ok()?;
+    let mut key = Vec::new();
+    decoder.key().write(&buf, &mut key);
+    Some((event, key))
 }
 
 fn chosen(letter: StoredDeadLetter, arrival: Option<ArrivalTime>) -> Chosen {

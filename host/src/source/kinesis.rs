@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lane id    kinesis:<stream ARN>:<creation time of the stream, ms>:<shard id>
-//! position   <sequence number, padded with zeros to 60 digits>/<number of the event in its record, from 0>
+//! position   <sequence number, padded with zeros to 60 digits>/<number of the event in its record, from 0>, see `page`
 //! ```
 //! Invariants
 //! - A lane's id outlives restarts and never names other data: a stream made again under the same name has another
@@ -13,12 +13,14 @@
 //!   without a head, once any lane has one.
 //! - A shard names both of its parents (`LaneInfo::parents`), listed or not.
 //!
-//! Not here: reading one shard (`reader`), putting records (`put`), what the service's errors mean (`trouble`), records
+//! Not here: reading one shard (`reader`; `poll` and `fanout` ask for it), putting records (`put`), what the service's errors mean (`trouble`), records
 //! made into frames (`page`), what is packed into them (`payload`, `kpl`), who waits for whom (`driver`).
 
+mod fanout;
 mod kpl;
 mod page;
 mod payload;
+mod poll;
 pub mod put;
 mod reader;
 mod shards;
@@ -89,6 +91,8 @@ pub struct KinesisOptions {
     /// Payload bytes that a shard gives in a second; after a large answer the next call waits until it may be made.
     /// Default 2 MiB, the service's most.
     pub bytes_per_second: u64,
+    /// The name of the consumer that reads by enhanced fan-out, registered if it is missing. Default: none, polling.
+    pub consumer: Option<String>,
 }
 
 impl Default for KinesisOptions {
@@ -99,6 +103,7 @@ impl Default for KinesisOptions {
             poll_max: Duration::from_secs(1),
             records_per_call: 10_000,
             bytes_per_second: 2 << 20,
+            consumer: None,
         }
     }
 }
@@ -184,9 +189,11 @@ pub struct KinesisSource {
     client: Client,
     stream: Arc<Stream>,
     options: KinesisOptions,
-    looks: Mutex<Looks>,
+    looks: Arc<Mutex<Looks>>,
     /// What the first look has found.
     found: OnceLock<Found>,
+    /// The consumer of enhanced fan-out, by its ARN.
+    consumer: Option<Arc<str>>,
 }
 
 /// Which stream it is behind the name.
@@ -232,21 +239,29 @@ impl KinesisSource {
         options: KinesisOptions,
     ) -> Result<Self, SourceError> {
         let stream = Arc::new(Stream { given: stream.to_owned(), region: region.to_owned() });
-        let looks = Mutex::new(Looks::default());
-        let source = Self { client, stream, options, looks, found: OnceLock::new() };
+        let looks = Arc::new(Mutex::new(Looks::default()));
+        let mut source = Self { client, stream, options, looks, found: OnceLock::new(), consumer: None };
         let mut wait = FIRST_LOOK_WAIT;
-        for _ in 1..FIRST_LOOKS {
-            match source.lanes().await {
-                Err(SourceError::Passing(why)) => {
+        for left in (0..FIRST_LOOKS).rev() {
+            match source.begin().await {
+                Err(SourceError::Passing(why)) if left > 0 => {
                     tracing::warn!(%why, "the stream cannot be looked at now; trying again")
                 }
-                looked => return looked.map(|_| source),
+                begun => return begun.map(|()| source),
             }
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
-        source.lanes().await?;
-        Ok(source)
+        unreachable!("the last look is final")
+    }
+
+    /// The first look.
+    async fn begin(&mut self) -> Result<(), SourceError> {
+        self.lanes().await?;
+        if let (Some(name), Some(found)) = (&self.options.consumer, self.found.get()) {
+            self.consumer = Some(fanout::consumer(&self.client, &self.stream, &found.arn, name).await?);
+        }
+        Ok(())
     }
 
     /// Asked at each look: a stream may be deleted and made again while it is being read.
@@ -374,14 +389,16 @@ impl Source for KinesisSource {
 impl KinesisSource {
     /// How a listed lane is read.
     fn setting(&self, lane: &LaneInfo) -> Option<Setting> {
-        let looks = self.looks();
+        let hash_keys = self.looks().hash_keys(&lane.id)?;
         Some(Setting {
             client: self.client.clone(),
             stream: Arc::clone(&self.stream),
             lane: lane.id.clone(),
             shard: shards::shard_of(&lane.id).to_owned(),
-            closed: looks.closed(&lane.id),
-            hash_keys: looks.hash_keys(&lane.id)?,
+            looks: Arc::clone(&self.looks),
+            hash_keys,
+            keeps_ms: self.found.get()?.keeps.as_millis(),
+            consumer: self.consumer.clone(),
             options: self.options.clone(),
         })
     }

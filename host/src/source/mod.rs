@@ -109,6 +109,11 @@ pub trait Source: Send + Sync {
 pub trait LaneReader: Send {
     /// The next whole records, about `bytes` of payload at most (one record may be longer).
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError>;
+    /// Asked where `next` found nothing: a position after the same record as before that can be gone on from for longer. It
+    /// is committed like that of a chunk. Contract 2 holds for it.
+    fn mark(&mut self) -> Option<Position> {
+        None
+    }
     /// Records that were left out since the reader was opened, because another lane has them.
     fn misplaced(&self) -> u64 {
         0

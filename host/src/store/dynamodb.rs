@@ -202,10 +202,6 @@ impl Store for DynamoStore {
         self.prepared().table.clone()
     }
 
-    fn rows_kept(&self) -> Option<TimeDelta> {
-        Some(TimeDelta::from_secs(ROW_KEPT_S))
-    }
-
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError> {
         let id = self.check().await?;
         let lanes_per_item = self.mark(&id).await?;

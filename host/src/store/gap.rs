@@ -73,5 +73,5 @@ impl Gap {
 
 /// The order of gaps in answers.
 pub(super) fn sort(gaps: &mut [Gap]) {
-    gaps.sort_by(|a, b| (a.found_ms, a.key()).cmp(&(b.found_ms, b.key())));
+    gaps.sort_by_key(|gap| (gap.found_ms, gap.key()));
 }

@@ -48,10 +48,6 @@ pub trait Store: Send + Sync {
     fn limits(&self) -> Limits;
     /// Identity of its table of rows: another one after a restore. Known after `prepare`.
     fn table(&self) -> String;
-    /// How long after its window's end a row is kept at least; `None`: for ever.
-    fn rows_kept(&self) -> Option<TimeDelta> {
-        None
-    }
     /// Makes (SQLite) or checks (DynamoDB) what the layout needs. Must have succeeded before anything is executed.
     async fn prepare(&self, layout: &Layout) -> Result<(), StoreError>;
     /// How long a row is kept after its window's end and its last change; `None`: until somebody deletes it.

@@ -202,12 +202,12 @@ fn belongs(
     window: Window,
     key: &[u8],
 ) -> Option<Belongs> {
-    if let Some(event) = read_record(decoder, letter, letter.arrival) {
+    if let Some((event, its_key)) = read_record(decoder, letter, letter.arrival) {
         let mut windows = Vec::new();
         assign(&policy.spec().window, event.time, &mut windows);
         // Sessions grow: the record's time tells enough.
         let there = windows.contains(&window) || (windows.is_empty() && window.holds(event.time));
-        let here = event.passed == Passed::Yes && there && decoder.key().text() == key;
+        let here = event.passed == Passed::Yes && there && its_key == key;
         return here.then_some(Belongs::Surely);
     }
     // A text with its quotes: else the key `p` would stand in every record that says `placement`.

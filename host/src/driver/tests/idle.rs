@@ -79,19 +79,8 @@ impl LaneReader for QuietReader {
         }
         let record = self.source.lanes[self.lane].lock().unwrap().get(self.at).cloned();
         let Some(record) = record else { return Ok(Next::Idle) };
-        let first = self.at as u64;
         self.at += 1;
-        let mut frames = Vec::new();
-        frame::push(&mut frames, Kind::Lines, first, None, record.as_bytes());
-        let mut positions = Positions::default();
-        positions.push(&format!("at {first}"));
-        Ok(Next::Chunk(Chunk {
-            frames,
-            source_bytes: record.len() as u64,
-            end: Position(self.at.to_string()),
-            places: Places::Records { first, positions },
-            behind_ms: None,
-        }))
+        Ok(single(self.at - 1, &record))
     }
 }
 

@@ -130,21 +130,10 @@ impl LaneReader for Strand {
         let Some(hours) = shard.records.lock().unwrap().get(self.at).copied() else {
             return Ok(if shard.closed.load(Ordering::Relaxed) { Next::End } else { Next::Idle });
         };
-        let first = self.at as u64;
         self.at += 1;
-        let mut frames = Vec::new();
-        let record =
-            format!("{{\"ts\":{},\"k\":\"{}\",\"v\":{}}}\n", hours * HOUR_MS, self.shard, value(self.shard, self.at));
-        frame::push(&mut frames, Kind::Lines, first, None, record.as_bytes());
-        let mut positions = Positions::default();
-        positions.push(&format!("at {first}"));
-        Ok(Next::Chunk(Chunk {
-            frames,
-            source_bytes: record.len() as u64,
-            end: Position(self.at.to_string()),
-            places: Places::Records { first, positions },
-            behind_ms: None,
-        }))
+        let (key, v) = (self.shard, value(self.shard, self.at));
+        let record = format!("{{\"ts\":{},\"k\":\"{key}\",\"v\":{v}}}\n", hours * HOUR_MS);
+        Ok(single(self.at - 1, &record))
     }
 }
 

@@ -1,8 +1,10 @@
 //! One answer of GetRecords, given out in chunks; positions and times of records.
 //!
 //! ```text
-//! position   <sequence number, padded with zeros to 60 digits>/<number of the event in its record, from 0>
+//! position   <sequence number, padded with zeros to 60 digits>/<number of the event in its record, from 0>[@<time in ms>]
 //! ```
+//! With a time, everything else that had arrived by then was read, too: there was nothing.
+//!
 //! Invariants
 //! - Each event is given once, in the page's order, as one frame; an empty payload is an event too.
 //! - A chunk may end inside a record, and what follows its position are the record's other events.
@@ -39,20 +41,47 @@ pub(super) fn position(sequence: &str, event: usize) -> Result<Position, SourceE
     Ok(Position(format!("{sequence:0>DIGITS$}/{event}")))
 }
 
-/// The sequence number of a position, without the zeros before it, and the number of the event.
-pub(super) fn place(position: &Position) -> Option<(&str, usize)> {
-    let (digits, event) = position.0.split_once('/')?;
+/// The position after an event of a record, behind which there was nothing at this time.
+pub(super) fn position_at(sequence: &str, event: usize, ms: i64) -> Result<Position, SourceError> {
+    Ok(Position(format!("{}@{ms}", position(sequence, event)?.0)))
+}
+
+/// What a position says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    /// The record's sequence number, without the zeros before it.
+    pub(super) sequence: &'a str,
+    /// The number of the event in it.
+    pub(super) event: usize,
+    /// When there was nothing behind it.
+    pub(super) quiet_ms: Option<i64>,
+}
+
+/// Reads a position.
+pub(super) fn place(position: &Position) -> Option<Place<'_>> {
+    fn number<N: std::str::FromStr + ToString>(text: &str) -> Option<N> {
+        text.parse().ok().filter(|number: &N| number.to_string() == text)
+    }
+    let (digits, rest) = position.0.split_once('/')?;
     if digits.len() != DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let number = event.parse().ok().filter(|number: &usize| number.to_string() == event)?;
-    Some((significant(digits), number))
+    let (event, quiet_ms) = match rest.split_once('@') {
+        Some((event, ms)) => (event, Some(number(ms)?)),
+        None => (rest, None),
+    };
+    Some(Place { sequence: significant(digits), event: number(event)?, quiet_ms })
 }
 
 /// A sequence number without the zeros before it.
 fn significant(digits: &str) -> &str {
     let number = digits.trim_start_matches('0');
     if number.is_empty() { &digits[digits.len().saturating_sub(1)..] } else { number }
+}
+
+/// Whether two sequence numbers are one.
+pub(super) fn same(sequence: &str, other: &str) -> bool {
+    significant(sequence) == significant(other)
 }
 
 /// Whether a sequence number comes after another one.
@@ -106,6 +135,11 @@ impl Page {
     /// Whether no record is left.
     pub(super) fn is_empty(&self) -> bool {
         self.at == self.records.len()
+    }
+
+    /// When the last record arrived.
+    pub(super) fn last_ms(&self) -> Option<i64> {
+        self.last_ms
     }
 
     /// Records that were left out since this was asked last.
@@ -204,7 +238,8 @@ impl Cut {
     }
 }
 
-fn arrival_ms(record: &Record) -> Option<i64> {
+/// When a record arrived.
+pub(super) fn arrival_ms(record: &Record) -> Option<i64> {
     record.approximate_arrival_timestamp().map(millis)
 }
 
@@ -229,7 +264,10 @@ mod tests {
         let long = "49545115243490985018280067714973144582180062593244200961";
         for number in ["0", "9", "10", long] {
             for event in [0, 9, 99_999] {
-                assert_eq!(place(&position(number, event).unwrap()), Some((number, event)));
+                let mut expected = Place { sequence: number, event, quiet_ms: None };
+                assert_eq!(place(&position(number, event).unwrap()), Some(expected));
+                expected.quiet_ms = Some(1_700_000_000_123);
+                assert_eq!(place(&position_at(number, event, 1_700_000_000_123).unwrap()), Some(expected));
             }
         }
         for bad in ["", "-1", "4a", &"1".repeat(61)] {
@@ -239,7 +277,7 @@ mod tests {
         for bad in ["", "12", "events.ndjson:7", "/0", &seven, &format!("{seven}/"), &format!("{seven}/01")] {
             assert_eq!(place(&Position(bad.into())), None, "{bad}");
         }
-        for bad in [format!("{seven}/-1"), format!("{seven}/1/2"), format!("{:059}x/0", 7)] {
+        for bad in ["/-1", "/1/2", "/1@", "/@1", "/1@x", "/1@1@2"].map(|end| format!("{seven}{end}")) {
             assert_eq!(place(&Position(bad.clone())), None, "{bad}");
         }
         assert!(after("10", "9") && after("0010", "9") && !after("9", "9") && !after("9", "0010"));
@@ -313,7 +351,7 @@ mod tests {
             assert_eq!(drain(Page::new(mixed(), 0, ALL, None), bytes).0, all, "{bytes} bytes");
         }
         for (given, (end, ..)) in all.iter().enumerate() {
-            let (sequence, event) = place(end).unwrap();
+            let Place { sequence, event, .. } = place(end).unwrap();
             let from: usize = sequence.parse::<usize>().unwrap() - 1;
             let rest = Page::new(mixed().split_off(from), event + 1, ALL, None);
             assert_eq!(drain(rest, 10).0, all[given + 1..], "after {end:?}");

@@ -107,7 +107,7 @@ enum Inflated {
 }
 
 fn inflate(payload: &[u8]) -> Inflated {
-    let most = payload.len().saturating_mul(INFLATE_RATIO_MAX).max(INFLATED_FREE).min(INFLATED_BYTES_MAX);
+    let most = payload.len().saturating_mul(INFLATE_RATIO_MAX).clamp(INFLATED_FREE, INFLATED_BYTES_MAX);
     let mut out = Vec::new();
     // One byte more shows that there is more.
     let room = most as u64 + 1;

@@ -10,7 +10,7 @@
 
 use crate::aws::{Unanswered, unanswered};
 use crate::source::SourceError;
-use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::fmt;
 
@@ -22,6 +22,16 @@ pub(super) struct Call<'a> {
     /// The stream's name or ARN, as it was given.
     pub(super) stream: &'a str,
     pub(super) region: &'a str,
+}
+
+impl Call<'_> {
+    /// What a policy of IAM names: of a name alone nobody has said the account.
+    fn arn(&self) -> String {
+        match self.stream {
+            arn if arn.starts_with("arn:") => arn.to_owned(),
+            name => format!("arn:aws:kinesis:{}:*:stream/{name}", self.region),
+        }
+    }
 }
 
 impl fmt::Display for Call<'_> {
@@ -63,9 +73,22 @@ impl Trouble {
         }
     }
 
+    /// What an error in a stream of events means.
+    pub(super) fn of_event<E, R>(call: &Call<'_>, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: fmt::Debug,
+    {
+        match error.as_service_error() {
+            Some(error) => Self::by_code(call, error.code().unwrap_or(""), error.message().unwrap_or(""), None),
+            // The line was cut, or what came cannot be read: the subscription is made anew.
+            None => Self::Passing(format!("{call}: the stream of events broke: {}", DisplayErrorContext(error))),
+        }
+    }
+
     /// The service answered with an error.
     fn by_code(call: &Call<'_>, code: &str, message: &str, status: Option<u16>) -> Self {
-        let Call { action, stream, region } = call;
+        let Call { action, region, .. } = call;
         let said = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
         let refused = |mend: String| Self::Refused(format!("{call}: {said}; {mend}"));
         match code {
@@ -74,7 +97,7 @@ impl Trouble {
             "ResourceNotFoundException" => Self::Missing(format!(
                 "{call}: {said}; check the stream's name, and whether it lives in region {region} (AWS_REGION) and in the account of these credentials"
             )),
-            "AccessDeniedException" | "AccessDenied" => refused(format!("allow kinesis:{action} on {stream} to this role")),
+            "AccessDeniedException" | "AccessDenied" => refused(format!("allow kinesis:{action} on {} to this role", call.arn())),
             "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
                 refused("the credentials have expired: get new ones (a role's are renewed by themselves) and start again".into())
             }
@@ -155,7 +178,7 @@ mod tests {
     #[test]
     fn refusals_name_the_action_the_stream_and_the_mend() {
         for (code, mend) in [
-            ("AccessDeniedException", "allow kinesis:GetRecords on impressions"),
+            ("AccessDeniedException", "allow kinesis:GetRecords on arn:aws:kinesis:eu-west-1:*:stream/impressions to"),
             ("ExpiredTokenException", "get new ones"),
             ("UnrecognizedClientException", "AWS_ACCESS_KEY_ID"),
             ("InvalidSignatureException", "clock"),
