@@ -3,6 +3,7 @@
     aws.py operations                                    the operations of the services the host speaks to, and their names in Rust
     aws.py create ENDPOINT STACK TEMPLATE [KEY=VALUE..]   makes the stack and gives its outputs
     aws.py delete ENDPOINT STACK                          removes it, and says so once it is gone
+    aws.py alarm ENDPOINT NAME                            the state of an alarm of CloudWatch
 """
 
 import json
@@ -72,7 +73,13 @@ def delete(endpoint, stack):
     return {"deleted": stack}
 
 
-commands = {"operations": operations, "create": create, "delete": delete}
+def alarm(endpoint, name):
+    client = SESSION.create_client("cloudwatch", endpoint_url=endpoint)
+    found = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    return {"state": found[0]["StateValue"] if found else None}
+
+
+commands = {"operations": operations, "create": create, "delete": delete, "alarm": alarm}
 if sys.argv[1] not in commands:
     sys.exit(f"{sys.argv[1]}: expected one of {', '.join(commands)}")
 print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

@@ -100,7 +100,7 @@ pub struct Proxy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Says of a request (`x-amz-target` and body) whether it is allowed.
+/// Says of a request (`x-amz-target`, or the path where there is none, and body) whether it is allowed.
 pub type Guard = Box<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
 struct Shared {
@@ -281,7 +281,7 @@ async fn handle(
     let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let service = target.split('.').next().unwrap_or_default().to_owned();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let target = target.to_owned();
+    let target = if target.is_empty() { request.uri().path().to_owned() } else { target.to_owned() };
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|error| Closed(error.to_string()))?.to_bytes();
     if shared.guard.as_ref().is_some_and(|allows| !allows(&target, &body)) {

@@ -21,9 +21,10 @@ const SERVICES: [(&str, &str, &str); 5] = [
 ];
 
 /// What commands do that people run, with rights of their own.
-const OF_PEOPLE: [(&str, &str); 3] = [
+const OF_PEOPLE: [(&str, &str); 4] = [
     // `plimsoll tables create`: the stack makes the tables of those who run by it.
     ("store/dynamodb/tables.rs", "dynamodb:CreateTable"),
+    ("store/dynamodb/tables.rs", "dynamodb:UpdateTable"),
     ("store/dynamodb/tables.rs", "dynamodb:UpdateTimeToLive"),
     // `plimsoll produce`.
     ("source/kinesis/put.rs", "kinesis:PutRecords"),

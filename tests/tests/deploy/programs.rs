@@ -123,6 +123,15 @@ fn the_unit_runs_a_command_line_that_the_host_understands() {
 }
 
 #[test]
+fn the_configuration_is_one_that_the_host_takes() {
+    let config = deployed("plimsoll.toml");
+    let line = ["check", "--config", config.to_str().expect("UTF-8")];
+    let done = process::Host::new(line).env("PLIMSOLL_ALARM_TOPIC", "arn:aws:sns:eu-west-1:123456789012:alarms");
+    let done = done.run(plimsoll_tests::place::LIMIT).expect("it ends").expect(0);
+    done.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[test]
 fn the_example_device_passes_its_own_tests_and_bundles_for_browsers() {
     let home = tools::deploy().join("device");
     let there = tempfile::tempdir_in(&home).expect("a folder");

@@ -91,7 +91,8 @@ fn running(place: &Place, dynamodb: &Dynamo) -> (Running, String) {
     };
     let made = host("tables create").run(LIMIT).and_then(|done| done.expect(0));
     made.unwrap_or_else(|error| panic!("{error:#}"));
-    let mut host = host("run --policy policy.toml --input events.ndjson --follow --accept-poison --listen 127.0.0.1:0");
+    let run = "run --policy policy.toml --config plimsoll.toml --input events.ndjson --follow --accept-poison";
+    let mut host = host(&format!("{run} --listen 127.0.0.1:0"));
     host = host.env("HOME", "/nonexistent").env("XDG_CACHE_HOME", "/nonexistent/cache");
     // Only root can become nobody; anybody else owns nothing there either, but the folder.
     if std::fs::read_dir("/root").is_ok() {
@@ -162,14 +163,15 @@ fn the_image_runs_for_a_user_who_owns_nothing_and_tells_what_dashboard_and_alert
     let place = Place::new();
     place.write("policy.toml", POLICY);
     place.write("events.ndjson", EVENTS);
+    place.write("plimsoll.toml", "[[alarm]]\nlag = \"commit\"\nat_least = \"10m\"\nevery = \"100ms\"\n");
     let dynamodb = Dynamo::start().expect("a DynamoDB");
     let (mut host, address) = running(&place, &dynamodb);
     assert!(get(&address, "/").contains("<html"), "no page");
     get(&address, "/healthz");
-    // Once the records are committed, all there is to tell is told.
+    // Once the records are committed and a point was taken, all there is to tell is told.
     let scrape = host.until("a scrape with all records", LIMIT, |_| {
         let scrape = get(&address, "/metrics");
-        scrape.contains("reason=\"missing_field\"").then_some(scrape)
+        (scrape.contains("reason=\"missing_field\"") && scrape.contains("plimsoll_alarm{")).then_some(scrape)
     });
     let families = families(&scrape.unwrap_or_else(|error| panic!("{error:#}")));
     get(&address, "/readyz");

@@ -12,7 +12,7 @@ use crate::{ask_aws, deployed, output};
 use aws_sdk_dynamodb::types::{StreamViewType, TimeToLiveSpecification};
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::place::{LIMIT, Place};
-use plimsoll_tests::process::{Finished, Host};
+use plimsoll_tests::process::{Finished, Host, Stop};
 use plimsoll_tests::proxy::Proxy;
 use plimsoll_tests::server::Dynamo;
 use plimsoll_tests::tools;
@@ -43,9 +43,9 @@ const TABLES: [&str; 6] = ["rows", "late", "dead", "lanes", "hours", "days"];
 /// The guard of a role on a stack whose names begin with `prefix`.
 fn guard(url: &str, role: &str, prefix: &str) -> Proxy {
     let (statements, prefix): (Vec<Statement>, _) = (Template::get().role(role), prefix.to_owned());
-    let allows = move |target: &str, body: &[u8]| {
+    let allows = move |target: &str, raw: &[u8]| {
         let (service, operation) = target.split_once('.').unwrap_or_default();
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(raw).unwrap_or_default();
         let table = || body["TableName"].as_str()?.strip_prefix(&prefix)?.strip_prefix('-');
         let (service, resource) = match service {
             "DynamoDB_20120810" => ("dynamodb", table().and_then(|part| Template::get().table(part))),
@@ -58,7 +58,15 @@ fn guard(url: &str, role: &str, prefix: &str) -> Proxy {
             ),
             // Who asks for an identity has none.
             "AWSCognitoIdentityService" => return true,
-            other => panic!("{other}: the guard knows no such service"),
+            _ if target == "/service/GraniteServiceVersion20100801/operation/PutMetricData" => {
+                let names = |text: &str| raw.windows(text.len()).any(|at| at == text.as_bytes());
+                let context = if names("Plimsoll") { [("cloudwatch:namespace", "Plimsoll")].as_slice() } else { &[] };
+                return statements.iter().any(|s| s.allows("cloudwatch:PutMetricData", "*", context));
+            }
+            _ if raw.starts_with(b"Action=Publish") => {
+                return statements.iter().any(|s| s.allows("sns:Publish", "Topic", &[]));
+            }
+            _ => panic!("{target}: the guard knows no such service"),
         };
         let Some(resource) = resource else { return false };
         statements.iter().any(|s| s.allows(&format!("{service}:{operation}"), &format!("{resource}.Arn"), &[]))
@@ -182,6 +190,26 @@ async fn devices_are_counted_through_what_the_template_makes() {
         rows("").iter().map(|row| (key(row), row["events"].as_u64().expect("a count"))).collect();
     assert_eq!(found, expected);
     assert_eq!(rows("--dead-letters").len(), 1);
+
+    // The host's figures are those that the stack's alarm waits for, and its topic is one that it may publish to.
+    let config = std::fs::read_to_string(deployed("plimsoll.toml")).expect("the configuration");
+    place.write("plimsoll.toml", config.replace("every = \"1m\"", "every = \"100ms\""));
+    let watched = |line: &str| {
+        let host = host(line).env("AWS_ENDPOINT_URL_CLOUDWATCH", host_guard.url());
+        host.env("AWS_ENDPOINT_URL_SNS", host_guard.url())
+            .env("PLIMSOLL_ALARM_TOPIC", environment["PLIMSOLL_ALARM_TOPIC"])
+    };
+    expect(watched("alarms test --config plimsoll.toml"));
+    let alarm = format!("{prefix}-commit-lag");
+    assert_ne!(ask_aws(&["alarm", url, &alarm])["state"], "OK");
+    let line = format!("run --policy policy.toml --kinesis {stream} --dynamodb {tables} --config plimsoll.toml");
+    let mut running = watched(&line).spawn().expect("it starts");
+    let settled = running.until("an alarm that has seen its figures", LIMIT, |_| {
+        (ask_aws(&["alarm", url, &alarm])["state"] == "OK").then_some(())
+    });
+    settled.unwrap_or_else(|error| panic!("{error:#}"));
+    running.ask_to_stop(Stop::Terminate).expect("it is asked");
+    running.wait(LIMIT).and_then(|done| done.expect(0)).unwrap_or_else(|error| panic!("{error:#}"));
 
     // The guard is real: a device's role does not let one count, nor the host's let one put.
     let as_device = place.command(&run).aws(&device_guard.url(), &device_guard.url()).run(LIMIT).expect("it ends");

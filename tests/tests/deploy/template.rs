@@ -212,6 +212,18 @@ fn what_was_counted_outlives_a_stack_in_prod() {
 }
 
 #[test]
+fn a_host_that_is_gone_is_an_alarm_and_a_quiet_table_is_none() {
+    let template = Template::get();
+    let commit = template.properties("CommitLagAlarm");
+    assert_eq!((&commit["Namespace"], &commit["MetricName"]), (&"Plimsoll".into(), &"CommitLag".into()));
+    for (name, alarm) in template.resources("AWS::CloudWatch::Alarm") {
+        let lag = ["CommitLagAlarm", "IteratorAgeAlarm"].contains(&name);
+        let missing = if lag { "breaching" } else { "notBreaching" };
+        assert_eq!(alarm["Properties"]["TreatMissingData"], missing, "{name}");
+    }
+}
+
+#[test]
 fn every_alarm_tells_the_topic_and_the_guide_tells_what_to_do() {
     let guide = std::fs::read_to_string(plimsoll_tests::workspace().join("OPERATIONS.md")).expect("the guide");
     for (name, alarm) in Template::get().resources("AWS::CloudWatch::Alarm") {
