@@ -145,6 +145,8 @@ struct Inner {
     close_lag_ms: Option<i64>,
     closed: Option<EventTime>,
     write_units: Vec<WriteUnits>,
+    /// How long a lane that works well may be without a commit, in ms.
+    interval_ms: i64,
 }
 
 impl StatusHub {
@@ -158,6 +160,7 @@ impl StatusHub {
             close_lag_ms: None,
             closed: None,
             write_units: Vec::new(),
+            interval_ms: 0,
         };
         let started_ms = now();
         // 1 ms to half a minute.
@@ -229,6 +232,11 @@ impl StatusHub {
         self.changed.send_modify(|v| v.rows += 1);
     }
 
+    /// Says how often rows are written: so long a lane is silent by intention.
+    pub fn writes_every(&self, interval: Duration) {
+        self.lock().interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    }
+
     /// Says what writing has cost so far, by table.
     pub fn write_units(&self, units: Vec<WriteUnits>) {
         self.lock().write_units = units;
@@ -244,7 +252,8 @@ impl StatusHub {
         &self.batch_seconds
     }
 
-    /// Whether the lanes do their work: none stands still, and each has committed or looked within `silence_ms_max`.
+    /// Whether the lanes do their work: none stands still, and each has committed or looked within `silence_ms_max`
+    /// beyond the interval at which rows are written.
     ///
     /// # Errors
     /// Why not.
@@ -254,6 +263,7 @@ impl StatusHub {
         if inner.lanes.is_empty() {
             return Err("no lane has started yet".into());
         }
+        let most = silence_ms_max.saturating_add(inner.interval_ms);
         for l in inner.lanes.values() {
             let silence = now - l.at_ms;
             match &l.state {
@@ -262,7 +272,7 @@ impl StatusHub {
                 }
                 LaneState::Starting => return Err(format!("lane {} has not committed yet", l.lane)),
                 LaneState::Done => {}
-                LaneState::Running | LaneState::Idle if silence > silence_ms_max => {
+                LaneState::Running | LaneState::Idle if silence > most => {
                     return Err(format!("lane {} gave no sign of life for {} s", l.lane, silence / 1_000));
                 }
                 LaneState::Running | LaneState::Idle => {}
@@ -444,6 +454,9 @@ pub(crate) mod tests {
         assert_eq!(hub.ready(60_000), Ok(()));
         clock.store(62_000, Ordering::Relaxed);
         assert_eq!(hub.ready(60_000).unwrap_err(), "lane a gave no sign of life for 61 s");
+        hub.writes_every(Duration::from_secs(2));
+        assert_eq!(hub.ready(60_000), Ok(()), "it is not expected to speak sooner");
+        hub.writes_every(Duration::ZERO);
         hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", None, 1) });
         assert_eq!(hub.ready(60_000), Ok(()), "what is done need not speak");
         hub.lane(LaneStatus { state: LaneState::Halted("its head was reset".into()), ..lane("b", None, 1) });
