@@ -235,6 +235,7 @@ pub async fn run(config: RunConfig, parts: Parts, stop: watch::Receiver<bool>) -
     if let Some(kept) = store.rows_kept() {
         kept_long_enough(&layout, kept, source.keeps())?;
     }
+    hub.writes_every(config.batch.interval);
     let context = Arc::new(lane::Context { config, layout, source, store, engines, policy, hub });
     let mut tasks: JoinSet<(LaneInfo, Result<lane::Left, RunError>)> = JoinSet::new();
     let mut running: BTreeMap<String, LaneInfo> = BTreeMap::new();

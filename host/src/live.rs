@@ -176,6 +176,8 @@ struct Inner {
     /// As whoever judges them said last.
     alarms: Vec<AlarmView>,
     write_units: Vec<WriteUnits>,
+    /// How long a lane that works well may be without a commit, in ms.
+    interval_ms: i64,
 }
 
 impl StatusHub {
@@ -190,6 +192,7 @@ impl StatusHub {
             open: OpenWindows::default(),
             alarms: Vec::new(),
             write_units: Vec::new(),
+            interval_ms: 0,
         };
         let started_ms = now();
         // 1 ms to half a minute.
@@ -291,6 +294,11 @@ impl StatusHub {
         self.changed.send_modify(|v| v.rows += 1);
     }
 
+    /// Says how often rows are written: so long a lane is silent by intention.
+    pub fn writes_every(&self, interval: Duration) {
+        self.lock().interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    }
+
     /// Says what writing has cost so far, by table.
     pub fn write_units(&self, units: Vec<WriteUnits>) {
         self.lock().write_units = units;
@@ -306,7 +314,8 @@ impl StatusHub {
         &self.batch_seconds
     }
 
-    /// Whether the lanes do their work: none stands still, and each has committed or looked within `silence_ms_max`.
+    /// Whether the lanes do their work: none stands still, and each has committed or looked within `silence_ms_max`
+    /// beyond the interval at which rows are written.
     ///
     /// # Errors
     /// Why not.
@@ -316,6 +325,7 @@ impl StatusHub {
         if inner.lanes.is_empty() {
             return Err("no lane has started yet".into());
         }
+        let most = silence_ms_max.saturating_add(inner.interval_ms);
         for l in inner.lanes.values() {
             let silence = now - l.at_ms;
             match &l.state {
@@ -324,7 +334,7 @@ impl StatusHub {
                 }
                 LaneState::Starting => return Err(format!("lane {} has not committed yet", l.lane)),
                 LaneState::Done => {}
-                LaneState::Running | LaneState::Idle if silence > silence_ms_max => {
+                LaneState::Running | LaneState::Idle if silence > most => {
                     return Err(format!("lane {} gave no sign of life for {} s", l.lane, silence / 1_000));
                 }
                 LaneState::Running | LaneState::Idle => {}
@@ -554,6 +564,9 @@ pub(crate) mod tests {
         assert_eq!(hub.ready(60_000), Ok(()));
         clock.store(62_000, Ordering::Relaxed);
         assert_eq!(hub.ready(60_000).unwrap_err(), "lane a gave no sign of life for 61 s");
+        hub.writes_every(Duration::from_secs(2));
+        assert_eq!(hub.ready(60_000), Ok(()), "it is not expected to speak sooner");
+        hub.writes_every(Duration::ZERO);
         hub.lane(LaneStatus { state: LaneState::Done, ..lane("a", None, 1) });
         assert_eq!(hub.ready(60_000), Ok(()), "what is done need not speak");
         hub.lane(LaneStatus { state: LaneState::Halted("its head was reset".into()), ..lane("b", None, 1) });

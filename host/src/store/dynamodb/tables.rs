@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 /// How long a new table may take to become active.
 const ACTIVE_MAX: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(250);
+/// Where DynamoDB Local says that its tables are, whatever region it is asked for.
+const LOCAL: &str = "ddblocal";
 /// Longest name of a table.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -324,10 +326,9 @@ fn identity(table: &TableDescription) -> Option<String> {
 fn faults(table: &TableDescription, region: &str) -> Vec<String> {
     let mut faults = Vec::new();
     // An endpoint of another region than the one that requests are signed for.
-    if let Some(other) =
-        table.table_arn().and_then(|arn| arn.split(':').nth(3)).filter(|r| !r.is_empty() && *r != region)
-    {
-        faults.push(format!("found it in {other}, expected {region}: AWS_REGION and the endpoint belong together"));
+    let place = table.table_arn().and_then(|arn| arn.split(':').nth(3)).unwrap_or_default();
+    if !["", LOCAL, region].contains(&place) {
+        faults.push(format!("found it in {place}, expected {region}: AWS_REGION and the endpoint belong together"));
     }
     match &table.table_status {
         // What is changed elsewhere (an index, the stream) does not hold writes up.
@@ -439,6 +440,9 @@ mod tests {
         assert_eq!(faults(&ours, "us-west-2"), Vec::<String>::new());
         let text = faults(&ours, "eu-west-1").join("; ");
         assert!(text.contains("found it in us-west-2, expected eu-west-1"), "{text}");
+        let mut local = ours.clone();
+        local.table_arn = Some("arn:aws:dynamodb:ddblocal:000000000000:table/prod-rows".into());
+        assert_eq!(faults(&local, "eu-west-1"), Vec::<String>::new());
         ours.global_table_version = Some("2017.11.29".into());
         let text = faults(&ours, "us-west-2").join("; ");
         assert!(text.contains("global table of version 2017.11.29"), "{text}");
