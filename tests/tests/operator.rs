@@ -155,7 +155,7 @@ fn dead_letters_by_reason_and_lane() {
     assert_eq!((cut["raw"].as_str().map(str::len), cut["length"].as_u64()), (Some(80), Some(242)));
     assert_eq!(first["batch"].as_u64(), Some(1));
     let one = lines(&ok(&place, &format!("dead-letters {AT} --reason key_too_long")));
-    assert_eq!(one, [first.clone()]);
+    assert_eq!((one.len(), &one[0]), (1, first));
     assert_eq!(
         lines(&ok(&place, &format!("dead-letters {AT} --reason malformed --reason key_too_long --limit 2"))).len(),
         2

@@ -33,7 +33,7 @@ impl LaneReader for Reader {
         let first = self.mark.read;
         let (mut frames, mut payload, mut last) = (Vec::new(), 0, None);
         let mut positions = Positions::default();
-        while let Some(Chosen { letter, place }) = self.letters.next() {
+        for Chosen { letter, place } in self.letters.by_ref() {
             let arrival = place.arrival.map(ArrivalTime::from_millis);
             frame::push(&mut frames, Kind::Record, self.mark.read, arrival, &letter.raw);
             positions.push(&position(self.mark.read, &letter.lane, &letter.position));

@@ -91,10 +91,8 @@ impl Fated {
                 span(closes - w)
             )),
         }
-        if fate == Fate::Provisional {
-            if let Some(holder) = standing.holder() {
-                why.push(format!("It waits for the lane {}.", holder.key.lane));
-            }
+        if let Some(holder) = standing.holder().filter(|_| fate == Fate::Provisional) {
+            why.push(format!("It waits for the lane {}.", holder.key.lane));
         }
         match (late.by, late.to) {
             (_, LateTo::Accept) => {}
