@@ -24,6 +24,7 @@ use crate::store::{Layout, RowQuery, Store, StoreError, StoredRow, Which};
 use plimsoll_core::account::{Account, Reason};
 use plimsoll_core::lane::{Answer, Command, Head, InFlight, StoredPend, chunks_of, in_flight};
 use plimsoll_core::rollup::Spans;
+use plimsoll_core::time::TimeDelta;
 use plimsoll_core::wire::WireError;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -131,7 +132,7 @@ struct Seen {
     main: Vec<StoredRow>,
     late: Vec<StoredRow>,
     letters: BTreeMap<(String, Reason), u64>,
-    /// Windows that ended before this may have lost rows; none where rows stay.
+    /// Windows that ended before this may have lost rows.
     expired_ms: Option<i64>,
 }
 
@@ -148,7 +149,7 @@ pub async fn audit(store: &dyn Store, layout: &Layout, now_ms: i64) -> Result<Re
     let late = store.rows(layout, &rows(Which::Late)).await?;
     let letters = store.dead_letter_counts(layout).await?;
     let after = lanes(store, layout).await?;
-    let expired_ms = store.rows_kept().map(|kept| now_ms.saturating_sub(kept.as_millis()));
+    let expired_ms = expired_ms(store.rows_kept(), now_ms, &after);
     let seen = Seen { before, after, main, late, letters, expired_ms };
     let mut report = Report { lanes: seen.after.iter().map(Lane::report).collect(), ..Report::default() };
     report.checks = accounts::checks(layout, &seen);
@@ -171,6 +172,13 @@ pub async fn audit(store: &dyn Store, layout: &Layout, now_ms: i64) -> Result<Re
     }
     report.balanced = report.checks.iter().all(|c| c.outcome != Outcome::Imbalance);
     Ok(report)
+}
+
+/// Windows that ended before this may have lost rows; none where rows stay, or nothing was written so long ago that it could
+/// have expired: a row stays so long after its last change too.
+fn expired_ms(kept: Option<TimeDelta>, now_ms: i64, lanes: &[Lane]) -> Option<i64> {
+    let expired_ms = now_ms.saturating_sub(kept?.as_millis());
+    lanes.iter().any(|l| l.head.created_ms < expired_ms).then_some(expired_ms)
 }
 
 /// The lanes with what is under way in them.

@@ -3,7 +3,7 @@
 //!
 //! Not here: DynamoDB (`rollup`), accounts that lanes would never write (unit tests in `plimsoll::audit`).
 
-use plimsoll_tests::oracle;
+use plimsoll_tests::oracle::{self, Query};
 use plimsoll_tests::process::{Finished, Host};
 use plimsoll_tests::records::{self, Arrivals};
 use plimsoll_tests::{rows, seed};
@@ -103,11 +103,10 @@ fn hours_and_days_of_a_file_are_what_its_rows_add_up_to() {
 
     // The same records counted in windows of an hour, whose own rows the judge has.
     let hour_ms = 3_600_000;
-    let mut query = records::query(Arrivals::Field);
-    let minutes = oracle::recompute(&query, &events);
+    let minutes = oracle::recompute(&records::query(Arrivals::Field), &events);
+    let query = Query { window_ms: hour_ms, ..records::query(Arrivals::Field) };
     let all = ask(dir.path(), "rows --policy days.toml --sqlite counts.db --rollup hour", 0);
     let found = rows::main(&query, &all.stdout).unwrap_or_else(|e| panic!("{e:#}"));
-    query.window_ms = hour_ms;
     let hours = oracle::recompute(&query, &events);
     assert_eq!(minutes.counted, hours.counted, "lateness is judged by the record");
     rows::same("hours", &found, &hours.rows).unwrap_or_else(|e| panic!("{e:#}"));
@@ -133,7 +132,7 @@ fn hours_and_days_of_a_file_are_what_its_rows_add_up_to() {
         &format!("rows --policy days.toml --sqlite counts.db --rollup hour --from {from} --to {to}"),
         0,
     );
-    let some = rows::main(&records::query(Arrivals::Field), &some.stdout).unwrap_or_else(|e| panic!("{e:#}"));
+    let some = rows::main(&query, &some.stdout).unwrap_or_else(|e| panic!("{e:#}"));
     let expected = found.into_iter().filter(|((start, _), _)| *start == from).collect();
     rows::same("one hour", &some, &expected).unwrap_or_else(|e| panic!("{e:#}"));
 }

@@ -77,7 +77,8 @@ impl Setting<'_> {
         let outcome = oracle::recompute(&query, records);
         for (level, span_ms) in [("hour", HOUR_MS), ("day", DAY_MS)] {
             let found = self.ask(&format!("rows STORE --rollup {level}"), 0);
-            let found = rows::main(&query, &found.stdout).unwrap_or_else(|e| panic!("{e:#}"));
+            let wider = Query { window_ms: span_ms, ..query.clone() };
+            let found = rows::main(&wider, &found.stdout).unwrap_or_else(|e| panic!("{e:#}"));
             let expected = added(&query, &outcome, span_ms);
             assert!(!expected.is_empty());
             rows::same(level, &found, &expected).unwrap_or_else(|e| panic!("{e:#}"));

@@ -97,8 +97,7 @@ fn added(rows: &[StoredRow], column: usize) -> i128 {
 fn totals(check: &'static str, what: What, found: i128, seen: &Seen) -> Check {
     let Some((least, most)) = bounds(what, seen, |_| true) else { return moving(check) };
     let mut out = judged(check, found, least, most);
-    let oldest = seen.after.iter().map(|l| l.head.created_ms).min();
-    if let Some(expired_ms) = seen.expired_ms.filter(|ms| oldest.is_some_and(|created| created < *ms))
+    if let Some(expired_ms) = seen.expired_ms
         && found <= most
     {
         out.outcome = if found >= least { Outcome::Ok } else { Outcome::NotChecked };

@@ -56,7 +56,7 @@ fn seen(layout: &Layout) -> Seen {
         main: vec![row(Table::Main, 9), row(Table::Main, 6)],
         late: vec![row(Table::Late { day: None }, 2)],
         letters: BTreeMap::from([(("a".into(), Reason::Malformed), 3)]),
-        expired_ms: Some(NOW - 8 * DAY_MS),
+        expired_ms: None,
     }
 }
 
@@ -152,9 +152,12 @@ fn what_is_under_way_may_be_there_or_not() {
 fn rows_that_may_have_expired_are_not_missed_but_too_many_still_are() {
     let layout = counting();
     let mut s = seen(&layout);
-    for lanes in [&mut s.before, &mut s.after] {
-        lanes[0].head.created_ms = NOW - 30 * DAY_MS;
-    }
+    let kept = Some(TimeDelta::from_millis(8 * DAY_MS));
+    assert_eq!(expired_ms(kept, NOW, &s.after), None, "the lanes are a day old");
+    s.after[0].head.created_ms = NOW - 30 * DAY_MS;
+    assert_eq!(expired_ms(None, NOW, &s.after), None, "rows that stay");
+    s.expired_ms = expired_ms(kept, NOW, &s.after);
+    assert_eq!(s.expired_ms, Some(NOW - 8 * DAY_MS));
     s.main = vec![row(Table::Main, 4)];
     let checks = accounts::checks(&layout, &s);
     let main = checks.iter().find(|c| c.check.contains("main rows")).expect("it is compared");
