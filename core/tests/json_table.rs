@@ -271,6 +271,63 @@ fn names_of_every_kind() {
     }
 }
 
+/// What a scanner that has read `before` makes of a document, beside a new one.
+fn like_a_new_one(before: &[&str], data: &str) {
+    let paths: [&[&str]; 3] = [&["a"], &["b"], &["c", "d"]];
+    let mut scanner = Scanner::new(&paths);
+    let mut read = |data: &str| {
+        let mut slots = vec![Slot::Missing; paths.len()];
+        let next = scanner.scan(&padded(data.as_bytes()), 0, data.len(), Framing::Line, &mut slots)?;
+        Ok((next, slots))
+    };
+    before.iter().for_each(|data| drop(read(data)));
+    assert_eq!(read(data), scan(&paths, data.as_bytes(), Framing::Line), "{data} after {before:?}");
+}
+
+#[test]
+fn however_a_producer_spaces_its_keys_the_values_are_the_same() {
+    let spellings = [
+        r#"{"a":1,"b":"x","skip":[0],"c":{"d":22}}"#,
+        r#"{"a": 1, "b": "x", "skip": [0], "c": {"d": 22}}"#,
+        r#"{ "a" : 1 , "b" :"x","skip":  [0] ,  "c":{ "d":22 } }"#,
+        "{\"a\":\t1,\t\"b\":\"x\",\r\"skip\":\t[0], \"c\":\r{\"d\":22}}",
+        r#"{"c": {"d": 22}, "a": 1, "b": "x"}"#,
+        r#"{"b": "x"}"#,
+        "{}",
+        r#"{"a": 1, "b": "x", "a": 2}"#,
+        r#"{"a": 1, "b": "x",}"#,
+        r#"{"a": 1; "b": "x"}"#,
+        r#"{"a": 1{"b": "x"}"#,
+    ];
+    for first in spellings {
+        for second in spellings {
+            for data in spellings {
+                like_a_new_one(&[first, first, second], data);
+            }
+        }
+    }
+}
+
+#[test]
+fn values_of_every_length_are_the_same_where_their_keys_are_expected() {
+    let before = [r#"{"a":1,"b":"x"}"#, r#"{"a":1,"b":"x"}"#];
+    let mut values: Vec<String> = Vec::new();
+    for len in 0..40 {
+        let digits = "1234567890".repeat(4);
+        values.extend([digits[..len].to_owned(), format!("-{}", &digits[..len]), format!("0{}", &digits[..len])]);
+        values.push("9".repeat(len));
+        let text = "abcdefgh".repeat(5);
+        for end in ["\"", "\\n\"", "\\", "\u{1f}\"", "\u{e9}\"", "", "\u{0}\""] {
+            values.push(format!("\"{}{end}", &text[..len]));
+        }
+    }
+    for value in values {
+        for end in [",\"b\":\"y\"}", "}", " }", ".5}", "e1,\"b\":2}", "]", ""] {
+            like_a_new_one(&before, &format!("{{\"a\":{value}{end}"));
+        }
+    }
+}
+
 /// More names than are ever learnt, in one record and over many, while the wanted ones stay found.
 #[test]
 fn names_without_end() {

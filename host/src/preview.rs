@@ -163,20 +163,20 @@ async fn one_lane(
             Next::End => None,
         };
         let mode = if chunk.is_some() { Flush::Final } else { Flush::Drain };
-        let (effects, panes) = tokio::task::block_in_place(|| {
-            let lie = |e: WireError| EngineError::Lie { detail: e.to_string() };
-            if let Some(chunk) = &chunk {
-                engine.apply(&chunk.frames)?;
-            }
-            let mut panes = Vec::new();
-            if wants_panes {
-                // A flush forgets them.
-                engine.panes(&mut bytes)?;
-                panes = wire_panes::decode(&bytes).map_err(lie)?.panes;
-            }
-            engine.flush(mode, &mut bytes)?;
-            Ok::<_, EngineError>((effects::decode(&bytes).map_err(lie)?, panes))
-        })?;
+        // In the task itself: a chunk takes about a millisecond, and a lane that stays on its thread finds its keys and rows
+        // in that core's cache. Handed over to another thread for each chunk, two lanes would move between the cores.
+        let lie = |e: WireError| EngineError::Lie { detail: e.to_string() };
+        if let Some(chunk) = &chunk {
+            engine.apply(&chunk.frames)?;
+        }
+        let mut panes = Vec::new();
+        if wants_panes {
+            // A flush forgets them.
+            engine.panes(&mut bytes)?;
+            panes = wire_panes::decode(&bytes).map_err(lie)?.panes;
+        }
+        engine.flush(mode, &mut bytes)?;
+        let effects = effects::decode(&bytes).map_err(lie)?;
         let places = effects.dead.iter().map(|d| chunk.as_ref().and_then(|c| c.places.find(d.ordinal))).collect();
         let source_bytes = chunk.as_ref().map_or(0, |c| c.source_bytes);
         if send.send(Ok(Piece { lane, effects, panes, places, source_bytes })).await.is_err() || chunk.is_none() {
