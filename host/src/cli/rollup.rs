@@ -102,8 +102,10 @@ impl Follower {
 pub struct Beside {
     follower: Arc<Follower>,
     /// While the run goes on; with `--once` it follows when the run has ended.
-    task: Option<(watch::Sender<bool>, JoinHandle<Result<Summary, RollupError>>)>,
+    task: Option<(watch::Sender<bool>, Following)>,
 }
+
+type Following = JoinHandle<Result<Summary, RollupError>>;
 
 impl Beside {
     /// Refuses what cannot be before the run begins.

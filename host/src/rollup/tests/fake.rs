@@ -210,10 +210,14 @@ impl World {
         let mut inner = self.lock();
         inner.calls += 1;
         if let Fault::Stream { one_in } = inner.fault
-            && inner.calls % one_in == 0
+            && inner.calls.is_multiple_of(one_in)
         {
             inner.fired += 1;
-            return Err(if inner.fired % 2 == 0 { Trouble::Passing("throttled".into()) } else { Trouble::Expired });
+            return Err(if inner.fired.is_multiple_of(2) {
+                Trouble::Passing("throttled".into())
+            } else {
+                Trouble::Expired
+            });
         }
         Ok(inner)
     }
