@@ -444,7 +444,7 @@ impl Decoder {
             };
         }
         self.key.end(sum);
-        if self.key.len() > self.key_bytes {
+        if self.key.bytes() > self.key_bytes {
             Err(Fault { reason: Reason::KeyTooLong, field: None, at })
         } else {
             Ok(())
@@ -470,7 +470,7 @@ impl Decoder {
             };
         }
         self.key.end(sum);
-        if self.key.len() > self.key_bytes {
+        if self.key.bytes() > self.key_bytes {
             Err(Fault { reason: Reason::KeyTooLong, field: None, at })
         } else {
             Ok(())

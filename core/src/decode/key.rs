@@ -109,7 +109,7 @@ impl RecordKey {
 
     /// Bytes of its text.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.sum.len
     }
 
@@ -227,7 +227,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 /// What picks the first bytes of a word, all of them if it has no more; at least one.
 #[inline(always)]
 fn first_bytes(len: usize) -> u64 {
-    u64::MAX >> (64 - 8 * len.min(WORD) as u32 & 63)
+    u64::MAX >> ((64 - 8 * len.min(WORD) as u32) & 63)
 }
 
 #[cfg(test)]
@@ -284,11 +284,11 @@ mod tests {
             let (x, from) = key(&a);
             let (y, in_y) = key(&b);
             let (one, mut two) = (text(&x, &from), text(&y, &in_y));
-            prop_assert_eq!(x.len(), one.len());
+            prop_assert_eq!(x.bytes(), one.len());
             prop_assert_eq!(x.hash(), hash(7, &one));
             let same = one == two;
             two.resize(two.len() + AFTER, 0xff);
-            if x.len() == y.len() {
+            if x.bytes() == y.bytes() {
                 prop_assert_eq!(x.is(&from, &two), same);
             }
             prop_assert!(y.is(&in_y, &two));

@@ -74,7 +74,7 @@ impl Keys {
     /// The id of a record's key, a new one if it was not there. `buf` is the record's.
     #[inline(always)]
     pub(super) fn intern_record(&mut self, key: &RecordKey, buf: &[u8]) -> u32 {
-        let (table, wanted, len) = (&self.table[..], key.hash(), key.len());
+        let (table, wanted, len) = (&self.table[..], key.hash(), key.bytes());
         let mask = table.len() - 1;
         let mut slot = wanted as usize;
         loop {
