@@ -14,6 +14,7 @@ use plimsoll_tests::seed;
 use plimsoll_tests::server::Kinesis;
 use plimsoll_tests::streams::{create, delete, fresh, merge, split};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a lane may take to give what is there, faults included.
@@ -269,6 +270,44 @@ async fn faults_lose_nothing_and_double_nothing() {
         assert!(proxy.fired_times(fault) > 0, "{fault:?} did not happen: {:?}", proxy.fired());
     }
     assert!(troubles > 0, "the driver never heard of {:?}", proxy.fired());
+}
+
+#[tokio::test]
+async fn what_brings_no_answer_is_asked_for_in_smaller_pieces() {
+    let server = Kinesis::start().expect("a Kinesis");
+    if !aws::is_loopback(server.url()) {
+        println!("skipped: the fault proxy cannot stand before {}", server.url());
+        return;
+    }
+    let client = aws::kinesis(server.url(), Retries::Sdk).await;
+    let stream = fresh("plimsoll-pieces");
+    create(&client, &stream, 1).await;
+    let mut put = Lanes::new();
+    put_numbers(&client, &stream, 0, 500, &mut put).await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let guard = move |target: &str, body: &[u8]| {
+        if target.ends_with("GetRecords") {
+            let body: serde_json::Value = serde_json::from_slice(body).expect("a request");
+            seen.lock().unwrap().push(body["Limit"].as_u64().expect("a limit"));
+        }
+        true
+    };
+    let proxy = Proxy::guarded(server.url(), Box::new(guard)).expect("a proxy");
+    proxy.set_rules(1, vec![Rule::on("GetRecords", Fault::LoseReply, 1)]);
+    let source = look(&proxy.url(), &stream, Start::TrimHorizon).await.expect("a source");
+    let lane = source.lanes().await.expect("lanes").remove(0);
+    let mut reader = source.open(&lane, None).await.expect("a reader");
+    for _ in 0..10 {
+        assert!(matches!(reader.next(1 << 20).await, Err(SourceError::Passing(_))));
+    }
+    proxy.set_rules(1, Vec::new());
+    for _ in 0..10 {
+        reader.next(1 << 20).await.expect("an answer");
+    }
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked[..10], [10_000, 5_000, 2_500, 1_250, 625, 312, 156, 78, 50, 50], "half of it each time");
+    assert_eq!(asked.last(), Some(&10_000), "and all of it again, once there are answers: {asked:?}");
 }
 
 #[tokio::test]

@@ -120,7 +120,9 @@ async fn fill(stream: Stream, seed: u64) -> (usize, usize) {
 async fn a_million_records_under_all_troubles_at_once_are_counted_once() {
     let seed = seed::seed("production");
     let mut random = seed::generator(seed);
-    let (kinesis, dynamodb) = (Kinesis::start().expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
+    let disk = tempfile::tempdir().expect("a folder");
+    let (kinesis, dynamodb) =
+        (Kinesis::start_at(disk.path()).expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
     let name = format!("plimsoll-{:016x}", random.random::<u64>());
     let stream = Stream::create(aws::kinesis(kinesis.url(), Retries::Sdk).await, &name, SHARDS).await;
     let dir = tempfile::tempdir().expect("a folder");

@@ -3,7 +3,10 @@
 //! ```text
 //! place --GetShardIterator--> iterator --GetRecords--> answer and next iterator --> ...
 //! ```
-//! Invariant: an iterator is replaced only by that of an answer; one that has expired is forgotten, and the place found again.
+//! Invariants
+//! - An iterator is replaced only by that of an answer; one that has expired is forgotten, and the place found again.
+//! - A call that brings no answer is followed by one for half as many records, and each answer doubles them again: what is too
+//!   much for a slow line in the time that a call has would otherwise be asked for for ever.
 //!
 //! Not here: what is done with answers, and when the next is asked for (`reader`).
 
@@ -41,12 +44,17 @@ pub(super) enum Fetched {
     Silence,
 }
 
+/// At least so many records are asked for at once.
+const RECORDS_MIN: i32 = 50;
+
 /// An iterator, once there is one.
 #[derive(Debug, Default)]
 pub(super) struct Poll {
     iterator: Option<String>,
     /// It comes from a place, not from an answer.
     fresh: bool,
+    /// How often what is asked for is halved.
+    halved: u32,
 }
 
 impl Poll {
@@ -85,7 +93,10 @@ impl Poll {
     pub(super) async fn fetch(&mut self, setting: &Setting) -> Result<Fetched, Trouble> {
         let Setting { client, stream, options, .. } = setting;
         let call = stream.call("GetRecords");
-        let request = client.get_records().set_shard_iterator(self.iterator.clone()).limit(options.records_per_call);
+        let most = options.records_per_call;
+        let records =
+            most.unsigned_abs().checked_shr(self.halved).unwrap_or(0).cast_signed().max(RECORDS_MIN.min(most));
+        let request = client.get_records().set_shard_iterator(self.iterator.clone()).limit(records);
         let answer = match request.send().await.map_err(|e| Trouble::of(&call, &e)) {
             Ok(answer) => answer,
             // Some say so of an iterator that is merely old. A fresh one has no such excuse.
@@ -97,8 +108,15 @@ impl Poll {
                 self.forget();
                 return Ok(Fetched::Lost(text));
             }
+            Err(Trouble::Passing(text)) => {
+                if records > RECORDS_MIN {
+                    self.halved += 1;
+                }
+                return Err(Trouble::Passing(text));
+            }
             Err(other) => return Err(other),
         };
+        self.halved = self.halved.saturating_sub(1);
         let ended = answer.next_shard_iterator.is_none();
         (self.iterator, self.fresh) = (answer.next_shard_iterator, false);
         let behind_ms = answer.millis_behind_latest.and_then(|ms| u64::try_from(ms).ok());
