@@ -20,7 +20,6 @@ pub mod records;
 pub mod rows;
 pub mod seed;
 pub mod server;
-pub mod stream;
 pub mod streams;
 pub mod stub;
 pub mod tools;

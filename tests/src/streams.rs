@@ -1,10 +1,14 @@
-//! Streams for the tests: made, filled, cut up and put together.
+//! Streams for the tests: made, filled, cut up and put together, and judged as they are in the end.
 //!
-//! Not here: clients (`aws`), servers (`server`), what must come of the records (`oracle`).
+//! Invariant: the judge reads each shard whole, after its parents, with the stream's own arrival times.
+//!
+//! Not here: clients (`aws`), servers (`server`), what must come of a record (`oracle`).
 
+use crate::oracle::{Oracle, Outcome, Query};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, StreamStatus};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, Shard, ShardIteratorType, StreamStatus};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(20);
@@ -90,4 +94,57 @@ pub async fn merge(client: &Client, stream: &str, numbers: [u32; 2]) {
     let request = client.merge_shards().stream_name(stream).shard_to_merge(one).adjacent_shard_to_merge(other);
     request.send().await.expect("two shards are merged");
     active(client, stream).await;
+}
+
+/// All shards, those that are closed too. A shard's number is greater than its parents'.
+///
+/// # Panics
+/// If they cannot be listed.
+pub async fn shards(client: &Client, stream: &str) -> Vec<Shard> {
+    let listed = client.list_shards().stream_name(stream).send().await.expect("shards are listed");
+    listed.shards.unwrap_or_default()
+}
+
+/// What the judge makes of a stream as it is, by each of the queries.
+///
+/// # Panics
+/// If it cannot be read.
+pub async fn judge<const N: usize>(client: &Client, stream: &str, queries: [&Query; N]) -> [Outcome; N] {
+    let mut ended: BTreeMap<String, Vec<Oracle>> = BTreeMap::new();
+    for shard in shards(client, stream).await {
+        let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten();
+        let mut parents: Vec<&str> = parents.collect();
+        parents.sort_unstable();
+        let begun = queries.iter().enumerate().map(|(nth, query)| match &parents[..] {
+            [] => Oracle::new((*query).clone()),
+            parents => Oracle::after(&parents.iter().map(|p| &ended[*p][nth]).collect::<Vec<_>>()),
+        });
+        let mut oracles: Vec<Oracle> = begun.collect();
+        read(client, stream, shard.shard_id(), |data, arrival_ms| {
+            oracles.iter_mut().for_each(|oracle| oracle.see(data, Some(arrival_ms)));
+        })
+        .await;
+        ended.insert(shard.shard_id().to_owned(), oracles);
+    }
+    std::array::from_fn(|nth| {
+        Outcome::merged(ended.values().map(|oracles| oracles[nth].outcome().clone()), queries[nth])
+    })
+}
+
+/// Hands out a shard's records, each with its arrival in milliseconds.
+async fn read(client: &Client, stream: &str, shard: &str, mut each: impl FnMut(&[u8], i64)) {
+    let request = client.get_shard_iterator().stream_name(stream).shard_id(shard);
+    let request = request.shard_iterator_type(ShardIteratorType::TrimHorizon);
+    let mut iterator = request.send().await.expect("an iterator").shard_iterator;
+    while let Some(token) = iterator.take() {
+        let page = client.get_records().shard_iterator(token).send().await.expect("a page");
+        for record in page.records() {
+            let arrival = record.approximate_arrival_timestamp().expect("it has one");
+            each(record.data().as_ref(), arrival.to_millis().expect("a time"));
+        }
+        if page.records().is_empty() {
+            return;
+        }
+        iterator = page.next_shard_iterator;
+    }
 }

@@ -259,7 +259,7 @@ async fn tables_that_are_not_ours_are_refused_with_the_mend() {
     assert!(text.contains(&format!("{prefix}-rows: found no such table")) && text.contains(&mend), "{text}");
 
     let names = store.create_tables().await.expect("the tables are made");
-    assert_eq!(names, ["rows", "late", "dead", "lanes"].map(|t| format!("{prefix}-{t}")));
+    assert_eq!(names, ["rows", "late", "dead", "lanes", "hours", "days"].map(|t| format!("{prefix}-{t}")));
     assert_eq!(store.check_tables().await.expect("they are as they must be"), names);
     assert_eq!(store.create_tables().await.expect("making them again changes nothing"), names);
     let mut host = at_work(&store, "a").await;

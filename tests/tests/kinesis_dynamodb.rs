@@ -3,15 +3,13 @@
 //!
 //! Not here: whether the stand-ins and the faults are real (`emulators`).
 
-use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StreamStatus};
 use plimsoll_tests::aws::{self, Retries};
-use plimsoll_tests::oracle::{Oracle, Outcome, Query};
+use plimsoll_tests::oracle::Query;
 use plimsoll_tests::process::{Finished, Host, Killed};
 use plimsoll_tests::proxy::{Fault, Proxy, Rule};
 use plimsoll_tests::records::{self, Arrivals};
 use plimsoll_tests::server::{Dynamo, Kinesis};
-use plimsoll_tests::{rows, seed};
+use plimsoll_tests::{rows, seed, streams};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,7 +22,6 @@ const KILLS: usize = 10;
 const KINESIS_LOSES_ONE_IN: u64 = 20;
 const DYNAMODB_LOSES_ONE_IN: u64 = 200;
 const LIMIT: Duration = Duration::from_secs(300);
-const POLL: Duration = Duration::from_millis(20);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Hours rather than minutes: a stand-in writes some hundred rows a second.
@@ -37,52 +34,11 @@ fn query() -> Query {
 }
 
 async fn fill(client: &aws_sdk_kinesis::Client, stream: &str, seed: u64) {
-    client.create_stream().stream_name(stream).shard_count(SHARDS).send().await.expect("a stream is made");
-    loop {
-        let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
-        if *summary.stream_description_summary().expect("a summary").stream_status() == StreamStatus::Active {
-            break;
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    streams::create(client, stream, SHARDS).await;
     let ndjson = records::troubled(seed, RECORDS);
     // A record of Kinesis is a record, blank or not; an empty one it would refuse.
-    let lines: Vec<&[u8]> = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    for (nth, lines) in lines.chunks(500).enumerate() {
-        let entries = lines.iter().enumerate().map(|(at, line)| {
-            let entry = PutRecordsRequestEntry::builder().data(Blob::new(*line));
-            entry.partition_key(format!("device-{}", (500 * nth + at) % 997)).build().expect("data and key are there")
-        });
-        let answer = client.put_records().stream_name(stream).set_records(Some(entries.collect())).send().await;
-        assert_eq!(answer.expect("records are put").failed_record_count(), Some(0));
-    }
-}
-
-/// What the judge makes of the stream as it is: each shard in its order, with the stream's own arrival times.
-async fn judge(client: &aws_sdk_kinesis::Client, stream: &str, query: &Query) -> Outcome {
-    let shards = client.list_shards().stream_name(stream).send().await.expect("shards");
-    let mut outcomes = Vec::new();
-    for shard in shards.shards() {
-        let mut oracle = Oracle::new(query.clone());
-        let iterator = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
-        let iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
-        let mut iterator = iterator.expect("an iterator").shard_iterator;
-        loop {
-            let page = client.get_records().set_shard_iterator(iterator.take()).send().await.expect("a page");
-            if page.records().is_empty() {
-                break;
-            }
-            for record in page.records() {
-                let arrival = record.approximate_arrival_timestamp().expect("it has one");
-                oracle.see(record.data().as_ref(), Some(arrival.to_millis().expect("a time")));
-            }
-            iterator = page.next_shard_iterator;
-        }
-        assert!(oracle.outcome().read > 1_000, "shard {} is nearly empty", shard.shard_id());
-        outcomes.push(oracle.outcome().clone());
-    }
-    assert_eq!(outcomes.len(), SHARDS as usize);
-    Outcome::merged(outcomes, query)
+    let lines = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    streams::put(client, stream, lines.map(<[u8]>::to_vec)).await;
 }
 
 /// A folder with the policy, and where the services are.
@@ -119,7 +75,8 @@ async fn killed_hosts_lost_replies_and_a_second_host_change_nothing() {
     let stream = format!("plimsoll-{:016x}", random.random::<u64>());
     let client = aws::kinesis(kinesis.url(), Retries::Sdk).await;
     fill(&client, &stream, seed).await;
-    let expected = judge(&client, &stream, &query()).await;
+    assert_eq!(streams::shards(&client, &stream).await.len(), SHARDS as usize);
+    let [expected] = streams::judge(&client, &stream, [&query()]).await;
 
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("policy.toml"), policy()).expect("a file");

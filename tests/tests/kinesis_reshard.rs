@@ -3,17 +3,14 @@
 //!
 //! Not here: gaps (`kinesis_gaps`), the fates of parents in every order (the driver's own tests).
 
-use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use plimsoll_tests::aws::{self, Retries};
-use plimsoll_tests::oracle::{Oracle, Outcome, Query};
+use plimsoll_tests::oracle::{Outcome, Query};
 use plimsoll_tests::process::{Host, Killed};
 use plimsoll_tests::records::{self, Arrivals};
 use plimsoll_tests::server::{Dynamo, Kinesis};
 use plimsoll_tests::streams::{create, merge, put, split};
-use plimsoll_tests::{rows, seed};
+use plimsoll_tests::{rows, seed, streams};
 use rand::RngExt;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,39 +25,6 @@ fn policy() -> String {
 
 fn query() -> Query {
     Query { window_ms: HOUR_MS, ..records::query(Arrivals::Outside) }
-}
-
-/// What the judge makes of the stream as it is: each shard after its parents, with the stream's own arrival times.
-async fn judge(client: &Client, stream: &str, query: &Query) -> Outcome {
-    let shards = client.list_shards().stream_name(stream).send().await.expect("shards");
-    let mut ended: BTreeMap<String, Oracle> = BTreeMap::new();
-    let mut children = 0;
-    // A shard's number is greater than its parents'.
-    for shard in shards.shards() {
-        let mut parents: Vec<&str> =
-            [shard.parent_shard_id(), shard.adjacent_parent_shard_id()].into_iter().flatten().collect();
-        parents.sort_unstable();
-        let known: Vec<&Oracle> = parents.iter().map(|parent| &ended[*parent]).collect();
-        let mut oracle = if known.is_empty() { Oracle::new(query.clone()) } else { Oracle::after(&known) };
-        children += usize::from(!known.is_empty());
-        let iterator = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
-        let iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await;
-        let mut iterator = iterator.expect("an iterator").shard_iterator;
-        while let Some(token) = iterator.take() {
-            let page = client.get_records().shard_iterator(token).send().await.expect("a page");
-            for record in page.records() {
-                let arrival = record.approximate_arrival_timestamp().expect("it has one");
-                oracle.see(record.data().as_ref(), Some(arrival.to_millis().expect("a time")));
-            }
-            if page.records().is_empty() {
-                break;
-            }
-            iterator = page.next_shard_iterator;
-        }
-        ended.insert(shard.shard_id().to_owned(), oracle);
-    }
-    assert_eq!(children, 5, "of two splits and a merge");
-    Outcome::merged(ended.into_values().map(|oracle| oracle.outcome().clone()), query)
 }
 
 /// A folder with the policy, and where the services are.
@@ -136,7 +100,10 @@ async fn splits_and_merges_under_killed_hosts_change_nothing() {
         }
     }
     assert!(killed >= 5, "{killed} kills");
-    let expected = judge(&client, &stream, &query()).await;
+    let children = streams::shards(&client, &stream).await;
+    let children = children.iter().filter(|shard| shard.parent_shard_id().is_some()).count();
+    assert_eq!(children, 5, "of two splits and a merge");
+    let [expected] = streams::judge(&client, &stream, [&query()]).await;
     embedded.judged(&expected);
 
     // The same stream again, all at once, two hosts together, in a store without transactions.

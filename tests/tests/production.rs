@@ -4,16 +4,18 @@
 //!
 //! Not here: whether the stand-ins and the faults are real (`emulators`), each fault for itself (the other tests).
 
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::Shard;
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::oracle::Query;
 use plimsoll_tests::process::{Host, Killed, Running};
 use plimsoll_tests::proxy::{Fault, Proxy, Rule};
 use plimsoll_tests::records::{self, Arrivals};
 use plimsoll_tests::server::{Dynamo, Kinesis};
-use plimsoll_tests::stream::Stream;
-use plimsoll_tests::{rows, seed};
+use plimsoll_tests::{rows, seed, streams};
 use rand::{Rng, RngExt};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ const KILLS: usize = 200;
 /// In so many pieces they are put; between two of them the stream is resharded.
 const PIECES: usize = 11;
 /// How long a host lives.
-const LIFE: std::ops::Range<Duration> = Duration::from_millis(150)..Duration::from_millis(1_200);
+const LIFE: Range<Duration> = Duration::from_millis(150)..Duration::from_millis(1_200);
 const LIMIT: Duration = Duration::from_secs(600);
 const MINUTES_MS: i64 = 10 * 60_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -94,26 +96,40 @@ fn kill(lossy: Setting<'_>, random: &mut impl Rng, filled: impl Fn() -> bool) ->
 }
 
 /// Puts all records, and between the pieces splits a shard or merges two; how often either.
-async fn fill(stream: Stream, seed: u64) -> (usize, usize) {
+async fn fill(client: Client, stream: String, seed: u64) -> (usize, usize) {
     let ndjson = records::troubled(seed, RECORDS);
     let lines: Vec<&[u8]> = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     let mut random = seed::generator(seed);
     let (mut splits, mut merges) = (0, 0);
     for (nth, piece) in lines.chunks(lines.len().div_ceil(PIECES)).enumerate() {
         if nth > 0 {
-            let open = stream.open_shards().await;
+            let mut open = streams::shards(&client, &stream).await;
+            open.retain(|shard| shard.sequence_number_range().is_none_or(|r| r.ending_sequence_number().is_none()));
+            open.sort_by_key(|shard| range(shard).start);
             let at = random.random_range(0..open.len() - 1);
             if nth % 2 == 1 {
-                stream.split(&open[at]).await;
+                let Range { start, end } = range(&open[at]);
+                streams::split(&client, &stream, number(&open[at]), start + (end - start) / 2 + 1).await;
                 splits += 1;
             } else {
-                stream.merge(&open[at], &open[at + 1]).await;
+                streams::merge(&client, &stream, [&open[at], &open[at + 1]].map(number)).await;
                 merges += 1;
             }
         }
-        stream.put(piece).await;
+        streams::put(&client, &stream, piece.iter().map(|line| line.to_vec())).await;
     }
     (splits, merges)
+}
+
+fn number(shard: &Shard) -> u32 {
+    shard.shard_id().trim_start_matches("shardId-").parse().expect("a number")
+}
+
+/// The first and the last hash key of a shard.
+fn range(shard: &Shard) -> Range<u128> {
+    let range = shard.hash_key_range().expect("a shard has a range");
+    let key = |text: &str| text.parse().expect("a hash key is a number");
+    key(range.starting_hash_key())..key(range.ending_hash_key())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +140,8 @@ async fn a_million_records_under_all_troubles_at_once_are_counted_once() {
     let (kinesis, dynamodb) =
         (Kinesis::start_at(disk.path()).expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
     let name = format!("plimsoll-{:016x}", random.random::<u64>());
-    let stream = Stream::create(aws::kinesis(kinesis.url(), Retries::Sdk).await, &name, SHARDS).await;
+    let client = aws::kinesis(kinesis.url(), Retries::Sdk).await;
+    streams::create(&client, &name, SHARDS).await;
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("policy.toml"), policy()).expect("a file");
 
@@ -140,12 +157,12 @@ async fn a_million_records_under_all_troubles_at_once_are_counted_once() {
     let lossy = Setting { kinesis: &before_kinesis, dynamodb: &before_dynamodb, ..direct };
     direct.done("tables create --dynamodb STREAM");
 
-    let filling = tokio::spawn(fill(stream.clone(), seed));
+    let filling = tokio::spawn(fill(client.clone(), name.clone(), seed));
     let killed = tokio::task::block_in_place(|| kill(lossy, &mut random, || filling.is_finished()));
     let (splits, merges) = filling.await.expect("all records are put");
     // What the killed ones have left, at last without trouble.
     direct.done("run --once --accept-poison --policy policy.toml --kinesis STREAM --dynamodb STREAM");
-    let [expected, hours] = stream.judge([&query(MINUTES_MS), &query(HOUR_MS)]).await;
+    let [expected, hours] = streams::judge(&client, &name, [&query(MINUTES_MS), &query(HOUR_MS)]).await;
     assert!(expected.read >= RECORDS as u64, "{} records", expected.read);
 
     let (main, late) = (direct.rows(""), direct.rows("--late"));
