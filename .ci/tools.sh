@@ -2,7 +2,7 @@
 # Brings the outside tools of the end-to-end tests into target/tools/, pinned, and only if they are not there yet.
 #
 #   .ci/tools.sh            everything
-#   .ci/tools.sh npm        kinesalite (Kinesis on loopback), playwright-core (drives Chromium)   -> target/tools/npm
+#   .ci/tools.sh npm        kinesalite, kinesis-local (Kinesis on loopback), playwright-core (drives Chromium)   -> target/tools/npm
 #   .ci/tools.sh python     ministack (DynamoDB and others on loopback), wasmtime for Python      -> target/tools/venv
 #   .ci/tools.sh browser    Chromium from Debian, unless one is there or CHROMIUM names one
 #
@@ -21,7 +21,7 @@ npm_part() {
   local list=("$lists/package.json" "$lists/package-lock.json")
   if fresh "$tools/npm/.stamp" "${list[@]}"; then return; fi
   need_node
-  say "installing kinesalite and playwright-core from npm (about 10 s)"
+  say "installing kinesalite, kinesis-local and playwright-core from npm (about 10 s)"
   rm -rf "$tools/npm"
   mkdir -p "$tools/npm"
   cp "${list[@]}" "$tools/npm/"

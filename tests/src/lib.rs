@@ -18,6 +18,7 @@ pub mod records;
 pub mod rows;
 pub mod seed;
 pub mod server;
+pub mod streams;
 pub mod tools;
 pub mod w1;
 

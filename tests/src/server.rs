@@ -1,4 +1,4 @@
-//! Starts and stops the loopback servers that stand in for Kinesis (kinesalite) and DynamoDB (ministack).
+//! Starts and stops the loopback servers that stand in for Kinesis (kinesalite, kinesis-local) and DynamoDB (ministack).
 //!
 //! Invariants
 //! - They listen on 127.0.0.1 only, on a port that was free.
@@ -36,6 +36,18 @@ const server = require(library)({
 server.keepAliveTimeout = 600000;
 server.listen(Number(port), "127.0.0.1", () => console.log("listening on port " + server.address().port));
 process.stdin.resume().on("end", () => process.exit(0));
+"#;
+
+/// Its own command listens on every address, and there is no setting for that: so whatever listens does so on loopback.
+const KINESIS_LOCAL: &str = r#"
+const net = require("net");
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (at, ...rest) {
+  const where = typeof at === "object" && at !== null ? at : { port: at };
+  return listen.call(this, { ...where, host: "127.0.0.1" }, ...rest.filter((last) => typeof last === "function"));
+};
+process.stdin.resume().on("end", () => process.exit(0));
+require(process.argv[1] + "/main.js");
 "#;
 
 const MINISTACK: &str = r#"
@@ -76,6 +88,19 @@ impl Kinesis {
     /// As [`Kinesis::start`].
     pub fn start_at(path: &Path) -> Result<Self> {
         Self::launch(Some(path.to_path_buf()))
+    }
+
+    /// One that has what kinesalite has not: UpdateShardCount, the lag of answers, enhanced fan-out. It is slow: a
+    /// millisecond of CPU a record.
+    ///
+    /// # Errors
+    /// As [`Kinesis::start`].
+    pub fn start_full() -> Result<Self> {
+        if let Some(url) = given("AWS_ENDPOINT_URL_KINESIS") {
+            return Ok(Self { url, server: None, path: None });
+        }
+        let server = start_kinesis_local()?;
+        Ok(Self { url: loopback(server.port), server: Some(server), path: None })
     }
 
     fn launch(path: Option<PathBuf>) -> Result<Self> {
@@ -169,15 +194,42 @@ fn start_kinesalite(port: u16, path: Option<&Path>) -> Result<(Server, u16)> {
 }
 
 fn start_ministack() -> Result<Server> {
-    // It wants its port told, so another program may take that port first; then once more with another one.
-    let mut refused = anyhow!("no attempt was made");
-    for _ in 0..3 {
-        let port = free_port()?;
+    on_a_free_port("ministack", "/_ministack/health", |port| {
         let mut command = Command::new(tools::ensure().python());
         command.arg("-c").arg(MINISTACK);
         command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).env("LOG_LEVEL", "WARNING");
-        let mut server = Server::spawn("ministack", command, port)?;
-        match server.until("answers", |server| answers(server.port, "/_ministack/health").then_some(())) {
+        Ok(command)
+    })
+}
+
+fn start_kinesis_local() -> Result<Server> {
+    on_a_free_port("kinesis-local", "/healthcheck", |port| {
+        let package = tools::ensure().npm_package("kinesis-local");
+        let mut command = Command::new("node");
+        command.arg("-e").arg(KINESIS_LOCAL).arg(&package).env("KINESIS_MOCK_CERT_PATH", package.join("server.json"));
+        command.env("KINESIS_MOCK_PLAIN_PORT", port.to_string()).env("LOG_LEVEL", "ERROR");
+        command.env("KINESIS_MOCK_TLS_PORT", free_port()?.to_string());
+        for what in [
+            "CREATE_STREAM",
+            "DELETE_STREAM",
+            "REGISTER_STREAM_CONSUMER",
+            "SPLIT_SHARD",
+            "MERGE_SHARDS",
+            "UPDATE_SHARD_COUNT",
+        ] {
+            command.env(format!("{what}_DURATION"), "20ms");
+        }
+        Ok(command)
+    })
+}
+
+/// For servers that want their port told: another program may take that port first; then once more with another one.
+fn on_a_free_port(name: &'static str, health: &str, command: impl Fn(u16) -> Result<Command>) -> Result<Server> {
+    let mut refused = anyhow!("no attempt was made");
+    for _ in 0..3 {
+        let port = free_port()?;
+        let mut server = Server::spawn(name, command(port)?, port)?;
+        match server.until("answers", |server| answers(server.port, health).then_some(())) {
             Ok(()) => return Ok(server),
             Err(error) => refused = error,
         }

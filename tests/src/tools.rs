@@ -1,4 +1,4 @@
-//! The outside tools that the tests drive: kinesalite, playwright-core, ministack, wasmtime for Python, Chromium.
+//! The outside tools that the tests drive: kinesalite, kinesis-local, playwright-core, ministack, wasmtime for Python, Chromium.
 //!
 //! Invariants
 //! - Which versions, and how they are installed, is written once: in `.ci/tools.sh` and its lists.

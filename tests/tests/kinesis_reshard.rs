@@ -4,13 +4,13 @@
 //! Not here: gaps (`kinesis_gaps`), the fates of parents in every order (the driver's own tests).
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType, StreamStatus};
+use aws_sdk_kinesis::types::ShardIteratorType;
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::oracle::{Oracle, Outcome, Query};
 use plimsoll_tests::process::{Host, Killed};
 use plimsoll_tests::records::{self, Arrivals};
 use plimsoll_tests::server::{Dynamo, Kinesis};
+use plimsoll_tests::streams::{create, merge, put, split};
 use plimsoll_tests::{rows, seed};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -19,7 +19,6 @@ use std::time::Duration;
 
 const RECORDS: usize = 40_000;
 const LIMIT: Duration = Duration::from_secs(300);
-const POLL: Duration = Duration::from_millis(20);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Hours rather than minutes, as a stand-in writes some hundred rows a second.
@@ -29,40 +28,6 @@ fn policy() -> String {
 
 fn query() -> Query {
     Query { window_ms: HOUR_MS, ..records::query(Arrivals::Outside) }
-}
-
-async fn active(client: &Client, stream: &str) {
-    loop {
-        let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
-        if *summary.stream_description_summary().expect("a summary").stream_status() == StreamStatus::Active {
-            return;
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn put(client: &Client, stream: &str, lines: &[&[u8]]) {
-    for lines in lines.chunks(500) {
-        let entries = lines.iter().enumerate().map(|(at, line)| {
-            let entry = PutRecordsRequestEntry::builder().data(Blob::new(*line));
-            entry.partition_key(format!("device-{}", at % 997)).build().expect("data and key are there")
-        });
-        let answer = client.put_records().stream_name(stream).set_records(Some(entries.collect())).send().await;
-        assert_eq!(answer.expect("records are put").failed_record_count(), Some(0));
-    }
-}
-
-async fn split(client: &Client, stream: &str, shard: u32, at: u128) {
-    let request = client.split_shard().stream_name(stream).shard_to_split(format!("shardId-{shard:012}"));
-    request.new_starting_hash_key(at.to_string()).send().await.expect("a shard is split");
-    active(client, stream).await;
-}
-
-async fn merge(client: &Client, stream: &str, shards: [u32; 2]) {
-    let [one, other] = shards.map(|shard| format!("shardId-{shard:012}"));
-    let request = client.merge_shards().stream_name(stream).shard_to_merge(one).adjacent_shard_to_merge(other);
-    request.send().await.expect("two shards are merged");
-    active(client, stream).await;
 }
 
 /// What the judge makes of the stream as it is: each shard after its parents, with the stream's own arrival times.
@@ -139,8 +104,7 @@ async fn splits_and_merges_under_killed_hosts_change_nothing() {
     let (kinesis, dynamodb) = (Kinesis::start().expect("a Kinesis"), Dynamo::start().expect("a DynamoDB"));
     let stream = format!("plimsoll-{:016x}", random.random::<u64>());
     let client = aws::kinesis(kinesis.url(), Retries::Sdk).await;
-    client.create_stream().stream_name(&stream).shard_count(2).send().await.expect("a stream is made");
-    active(&client, &stream).await;
+    create(&client, &stream, 2).await;
     let ndjson = records::troubled(seed, RECORDS);
     let lines: Vec<&[u8]> = ndjson.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     let parts: Vec<&[&[u8]]> = lines.chunks(RECORDS / 5).collect();
@@ -164,7 +128,7 @@ async fn splits_and_merges_under_killed_hosts_change_nothing() {
             _ => {}
         }
         let running = embedded.run("").spawn().expect("the host starts");
-        put(&client, &stream, part).await;
+        put(&client, &stream, part.iter().map(|line| line.to_vec())).await;
         let moments = Duration::from_millis(100)..Duration::from_millis(1_200);
         match running.kill_at_random(&mut random, moments).expect("the host is watched") {
             Killed::After(_) => killed += 1,

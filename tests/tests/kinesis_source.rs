@@ -4,7 +4,6 @@
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::StreamStatus;
 use plimsoll::source::generator::Devices;
 use plimsoll::source::kinesis::{KinesisOptions, KinesisSource, Start, put};
 use plimsoll::source::{LaneInfo, Next, Position, Source, SourceError, Unlisted};
@@ -13,11 +12,10 @@ use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::proxy::{Fault, Proxy, Rule};
 use plimsoll_tests::seed;
 use plimsoll_tests::server::Kinesis;
-use rand::RngExt;
+use plimsoll_tests::streams::{create, delete, fresh, merge, split};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const POLL: Duration = Duration::from_millis(20);
 /// How long a lane may take to give what is there, faults included.
 const READ_MAX: Duration = Duration::from_secs(60);
 
@@ -25,29 +23,6 @@ const READ_MAX: Duration = Duration::from_secs(60);
 type Put = (String, String);
 /// Records by lane name.
 type Lanes = BTreeMap<String, Vec<Put>>;
-
-fn fresh(name: &str) -> String {
-    format!("{name}-{:016x}", seed::generator(seed::seed(name)).random::<u64>())
-}
-
-async fn active(client: &Client, stream: &str) {
-    loop {
-        let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
-        if summary.stream_description_summary().expect("a summary").stream_status() == &StreamStatus::Active {
-            return;
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-async fn create(client: &Client, stream: &str, shards: i32) {
-    client.create_stream().stream_name(stream).shard_count(shards).send().await.expect("a stream is made");
-    active(client, stream).await;
-}
-
-fn shard(number: u32) -> String {
-    format!("shardId-{number:012}")
-}
 
 /// `3` of `shardId-000000000003`.
 fn lane_name(stream: &str, shard: &str) -> String {
@@ -168,12 +143,6 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis().try_into().expect("a near year")
 }
 
-async fn split(client: &Client, stream: &str, number: u32, at: u128) {
-    let request = client.split_shard().stream_name(stream).shard_to_split(shard(number));
-    request.new_starting_hash_key(at.to_string()).send().await.expect("a shard is split");
-    active(client, stream).await;
-}
-
 #[tokio::test]
 async fn four_shards_give_every_record_once_in_order() {
     let server = Kinesis::start().expect("a Kinesis");
@@ -194,17 +163,18 @@ async fn four_shards_give_every_record_once_in_order() {
     assert_eq!(got.len(), 4);
     assert_eq!(got, put);
     // Made again, it is another stream: nothing of the old lanes may be taken for its own.
-    client.delete_stream().stream_name(&stream).send().await.expect("it is deleted");
-    while client.describe_stream_summary().stream_name(&stream).send().await.is_ok() {
-        tokio::time::sleep(POLL).await;
-    }
+    delete(&client, &stream).await;
     create(&client, &stream, 4).await;
-    let Err(SourceError::Refused(why)) = source.lanes().await else { panic!("the new stream is taken for the old one") };
+    let Err(SourceError::Refused(why)) = source.lanes().await else {
+        panic!("the new stream is taken for the old one")
+    };
     assert!(why.contains("made again") && why.contains("--generation"), "{why}");
     let again = look(server.url(), &stream, Start::TrimHorizon).await.expect("a source of the new one");
     let new = again.lanes().await.expect("lanes");
     assert!(new.iter().all(|lane| lanes.iter().all(|old| old.id != lane.id)), "{lanes:?} {new:?}");
-    let Err(SourceError::Gap(why)) = again.open(&lanes[0], None).await.map(drop) else { panic!("an old lane is opened") };
+    let Err(SourceError::Gap(why)) = again.open(&lanes[0], None).await.map(drop) else {
+        panic!("an old lane is opened")
+    };
     assert!(why.contains(&lanes[0].id), "{why}");
     assert!(matches!(again.unlisted(&lanes[0].id), Unlisted::Replaced(_)));
     let gone = new[0].id.replace("shardId-000000000000", "shardId-000000000077");
@@ -243,10 +213,7 @@ async fn children_of_splits_and_merges_come_after_their_parents() {
     let latest = look(server.url(), &stream, Start::Latest).await.expect("a source");
     split(&client, &stream, 0, 1 << 126).await;
     put_numbers(&client, &stream, 200, 400, &mut put).await;
-    let merge = client.merge_shards().stream_name(&stream);
-    let merge = merge.shard_to_merge(shard(2)).adjacent_shard_to_merge(shard(3));
-    merge.send().await.expect("they are merged");
-    active(&client, &stream).await;
+    merge(&client, &stream, [2, 3]).await;
     put_numbers(&client, &stream, 400, 600, &mut put).await;
 
     let source = look(server.url(), &stream, Start::TrimHorizon).await.expect("a source");
@@ -415,7 +382,54 @@ async fn what_cannot_be_read_is_refused_with_the_mend() {
 }
 
 #[tokio::test]
+async fn a_position_that_was_quiet_until_lately_needs_no_record() {
+    let server = Kinesis::start().expect("a Kinesis");
+    let client = aws::kinesis(server.url(), Retries::Sdk).await;
+    let stream = fresh("plimsoll-quiet");
+    create(&client, &stream, 1).await;
+    let mut put = Lanes::new();
+    put_numbers(&client, &stream, 0, 20, &mut put).await;
+    let source = look(server.url(), &stream, Start::TrimHorizon).await.expect("a source");
+    assert_eq!(source.keeps().map(|keeps| keeps.as_millis()), Some(24 * 3_600_000));
+    let lane = source.lanes().await.expect("lanes").remove(0);
+    let put = &put[&lane.name];
+    // A record that the stream does not hold, as one that was trimmed: what came after it is all there if there was nothing
+    // for a long time, and not otherwise.
+    let before = beside(&put[0].0);
+    let marked = |ms_ago: i64| Position(format!("{}@{}", before.0, now_ms() - ms_ago));
+    let following: Vec<Put> = put.iter().filter(|(position, _)| *position > before.0).cloned().collect();
+    assert!(following.len() > 1, "the records were put within a second");
+    let reading = read(&source, &lane, Some(&marked(23 * 3_600_000)), 1_000, following.len()).await;
+    assert_eq!(reading.records, following);
+    let mut late = source.open(&lane, Some(&marked(25 * 3_600_000))).await.expect("a reader");
+    assert!(matches!(late.next(1_000).await, Err(SourceError::Gap(_))), "it may have been trimmed");
+
+    // At the tip a position is marked once in a while, not with every look.
+    let last = Position(put[19].0.clone());
+    let mut fresh = source.open(&lane, Some(&last)).await.expect("a reader");
+    while !matches!(fresh.next(1_000).await.expect("no trouble"), Next::Idle) {}
+    assert_eq!(fresh.mark(), None, "its record has just arrived");
+    let old = Position(format!("{}@{}", last.0, now_ms() - 23 * 3_600_000));
+    let mut reader = source.open(&lane, Some(&old)).await.expect("a reader");
+    assert_eq!(reader.mark(), None, "nothing was looked at");
+    while !matches!(reader.next(1_000).await.expect("no trouble"), Next::Idle) {}
+    let mark = reader.mark().expect("an hour more and it would be worth nothing");
+    assert!(mark.0.starts_with(&format!("{}@", last.0)) && mark != old, "{mark:?}");
+    assert!(matches!(reader.next(1_000).await, Ok(Next::Idle)));
+    assert_eq!(reader.mark(), None);
+    assert_eq!(read(&source, &lane, Some(&mark), 1_000, 0).await.records, vec![]);
+    assert_eq!(read(&source, &lane, None, 1_000, 20).await.ends.last().expect("ends").0, last);
+}
+
+#[tokio::test]
 async fn generated_records_are_put_in_each_devices_order() {
+    let many = |n| put::Packing::Aggregated(std::num::NonZeroUsize::new(n).expect("not 0"));
+    for packing in [put::Packing::Single, many(1), many(17)] {
+        puts_in_order(packing).await;
+    }
+}
+
+async fn puts_in_order(packing: put::Packing) {
     const RECORDS: u64 = 3_000;
     let server = Kinesis::start().expect("a Kinesis");
     if !aws::is_loopback(server.url()) {
@@ -431,7 +445,7 @@ async fn generated_records_are_put_in_each_devices_order() {
     let proxy = Proxy::start(server.url(), seed::seed("faulty puts"), rules).expect("a proxy");
     let faulty = aws::kinesis(&proxy.url(), Retries::None).await;
     let mut told = Vec::new();
-    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, put::Packing::Single, &mut |put| told.push(put))
+    let bytes = put::put(&faulty, (&stream, aws::REGION), &devices, RECORDS, packing, &mut |put| told.push(put))
         .await
         .expect("they are put");
     assert!(told.is_sorted() && told.last() == Some(&RECORDS), "{told:?}");
@@ -450,7 +464,13 @@ async fn generated_records_are_put_in_each_devices_order() {
         expected.iter().map(|(device, texts)| (device.as_str(), texts.iter())).collect();
     let mut count = 0;
     for lane in source.lanes().await.expect("lanes") {
-        for (_, text) in read(&source, &lane, None, 50_000, 1).await.records {
+        // In chunks that end within the records of the stream, where those hold several.
+        let reading = read(&source, &lane, None, 1_000, 1).await;
+        for (end, given) in reading.ends.iter().step_by(151) {
+            let rest = read(&source, &lane, Some(end), 50_000, 0).await;
+            assert_eq!(rest.records, reading.records[*given..], "{packing:?}: after {end:?}");
+        }
+        for (_, text) in reading.records {
             let (_, texts) = left.iter_mut().find(|(device, _)| text.contains(*device)).expect("a device of these");
             assert_eq!(Some(&text), texts.next());
             count += 1;
