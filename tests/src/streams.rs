@@ -9,7 +9,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, Shard, ShardIteratorType, StreamStatus};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const POLL: Duration = Duration::from_millis(20);
 /// The service's most in one request.
@@ -43,13 +43,20 @@ pub async fn create(client: &Client, stream: &str, shards: i32) {
     active(client, stream).await;
 }
 
-/// Deletes a stream, and waits until it is gone.
+/// Deletes a stream, and waits until it is gone, and one that is made then has another time of creation: a stand-in is quicker
+/// than the seconds that it tells.
 ///
 /// # Panics
 /// If that cannot be done.
 pub async fn delete(client: &Client, stream: &str) {
+    let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is described");
+    let created_s = summary.stream_description_summary().expect("a summary").stream_creation_timestamp().secs();
     client.delete_stream().stream_name(stream).send().await.expect("it is deleted");
     while client.describe_stream_summary().stream_name(stream).send().await.is_ok() {
+        tokio::time::sleep(POLL).await;
+    }
+    let second = Duration::from_secs(created_s.unsigned_abs() + 1);
+    while UNIX_EPOCH.elapsed().is_ok_and(|now| now < second) {
         tokio::time::sleep(POLL).await;
     }
 }

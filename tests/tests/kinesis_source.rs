@@ -480,7 +480,7 @@ async fn puts_in_order(packing: put::Packing) {
     create(&client, &stream, 2).await;
     let devices = Devices::parse("devices=300,seed=5").expect("devices");
     // Requests that fail before they are executed: a lost reply would put records twice, as it would anyone's.
-    let rules = vec![Rule::on("PutRecords", Fault::Throttle, 3), Rule::on("PutRecords", Fault::ServerError, 2)];
+    let rules = vec![Rule::on("PutRecords", Fault::Throttle, 3), Rule::on("PutRecords", Fault::ServerError, 4)];
     let proxy = Proxy::start(server.url(), seed::seed("faulty puts"), rules).expect("a proxy");
     let faulty = aws::kinesis(&proxy.url(), Retries::None).await;
     let mut told = Vec::new();
