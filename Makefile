@@ -8,7 +8,7 @@ BUILD := --release --locked --workspace
 PROGRAMS := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools soak fuzz bench
+.PHONY: help demo build programs module js test check lint quick deny cargo-test js-test tools soak proof fuzz bench
 # Cargo uses all cores by itself; two recipes at once would only wait for each other's locks.
 .NOTPARALLEL:
 
@@ -54,6 +54,10 @@ js-test: ## Types and tests of the npm package; wants `make module` before it
 
 soak: ## Hours of the lane protocol in a simulated world, from new seeds: SECONDS=14400 or SEEDS=n; a failing seed prints its plan
 	$(if $(SEEDS),SEEDS=$(SEEDS),SECONDS=$(or $(SECONDS),14400)) $(CARGO) test $(BUILD) --test simulator nothing_that_goes_wrong -- --nocapture
+
+proof: build tools ## The production test at full size: a million records, 200 kills, reshards, lost replies; PROOF_RECORDS=n PROOF_KILLS=n
+	PLIMSOLL_BIN=$(abspath $(PROGRAMS))/plimsoll PROOF_RECORDS=$(or $(PROOF_RECORDS),1000000) PROOF_KILLS=$(or $(PROOF_KILLS),200) \
+	  $(CARGO) test $(BUILD) --test production -- --nocapture
 
 tools: ## Outside tools of the end to end tests, pinned, into target/tools: stand-ins for AWS, Chromium, Python's wasmtime
 	@.ci/tools.sh

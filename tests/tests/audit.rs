@@ -30,7 +30,7 @@ fn planted(dir: &Path, sql: &str) -> Value {
     let sql = sql.replace("ROWS", &name("rows_*")).replace("LATE", &name("late_*"));
     assert!(db.execute(&sql, []).expect("SQL") > 0, "{sql}");
     drop(db);
-    let end = ask(dir, "audit --policy policy.toml --sqlite planted.db --json", 8);
+    let end = ask(dir, "audit --policy policy.toml --sqlite planted.db --json", 10);
     let report: Value = serde_json::from_slice(&end.stdout).expect("a report");
     let wrong: Vec<&Value> =
         report["checks"].as_array().expect("checks").iter().filter(|c| c["outcome"] == "imbalance").collect();

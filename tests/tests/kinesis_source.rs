@@ -295,7 +295,10 @@ async fn what_brings_no_answer_is_asked_for_in_smaller_pieces() {
     };
     let proxy = Proxy::guarded(server.url(), Box::new(guard)).expect("a proxy");
     proxy.set_rules(1, vec![Rule::on("GetRecords", Fault::LoseReply, 1)]);
-    let source = look(&proxy.url(), &stream, Start::TrimHorizon).await.expect("a source");
+    let client = aws::kinesis(&proxy.url(), Retries::None).await;
+    let mut options = options(Start::TrimHorizon);
+    options.records_per_call = 10_000;
+    let source = KinesisSource::look(client, &stream, aws::REGION, options).await.expect("a source");
     let lane = source.lanes().await.expect("lanes").remove(0);
     let mut reader = source.open(&lane, None).await.expect("a reader");
     for _ in 0..10 {

@@ -87,10 +87,10 @@ impl Setting<'_> {
 
     /// The checks that an audit finds wrong.
     fn imbalances(&self) -> Vec<serde_json::Value> {
-        let end = self.ask("audit STORE --json", 8);
+        let end = self.ask("audit STORE --json", 10);
         let report: serde_json::Value = serde_json::from_slice(&end.stdout).expect("a report");
         assert_eq!(report["balanced"], false);
-        assert!(end.stderr.contains("\"exit_code\":8"), "{}", end.stderr);
+        assert!(end.stderr.contains("\"exit_code\":10"), "{}", end.stderr);
         let checks = report["checks"].as_array().expect("checks").clone();
         checks.into_iter().filter(|c| c["outcome"] == "imbalance").collect()
     }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
   plimsoll audit --policy impressions.toml --dynamodb prod --json
 
 It reads everything and writes nothing; others may write meanwhile. What has expired, or what the policy's measures do not
-tell, is said to be unchecked. Exit code 8: something does not add up; what, of which lane, key and window, with what was found
+tell, is said to be unchecked. Exit code 10: something does not add up; what, of which lane, key and window, with what was found
 and what was expected, stands in the output.")]
 #[command(group(clap::ArgGroup::new("store").required(true).args(["sqlite", "dynamodb"])))]
 pub struct Args {
