@@ -116,6 +116,9 @@ impl Host {
     #[must_use]
     pub fn aws(mut self, kinesis: &str, dynamodb: &str) -> Self {
         self.command.env("AWS_ENDPOINT_URL_KINESIS", kinesis).env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb);
+        if std::env::var_os("AWS_ENDPOINT_URL_DYNAMODB_STREAMS").is_none() && aws::is_loopback(dynamodb) {
+            self.command.env("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", dynamodb);
+        }
         if aws::is_loopback(kinesis) && aws::is_loopback(dynamodb) {
             aws::set_dummy_credentials(&mut self.command);
         }

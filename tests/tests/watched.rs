@@ -42,7 +42,10 @@ fn every_command_speaks_json() {
         let tables =
             tables.aws("http://127.0.0.1:9", server.url()).run(LIMIT).expect("it ends").expect(0).expect("tables");
         let names: Vec<Value> = tables.text().expect("text").lines().map(|line| json(line)["table"].clone()).collect();
-        assert_eq!(names, ["rows", "late", "dead", "lanes"].map(|table| Value::from(format!("{prefix}-{table}"))));
+        assert_eq!(
+            names,
+            ["rows", "late", "dead", "lanes", "hours", "days"].map(|table| Value::from(format!("{prefix}-{table}")))
+        );
     }
 }
 
