@@ -1,15 +1,11 @@
 //! `plimsoll audit`: whether everything adds up, and where it does not.
 
-use super::{Exit, Outcome, common};
+use super::stored::{StoreArgs, print, refused};
+use super::{Exit, Outcome};
 use crate::audit::{self, Check, Outcome as Came, Report};
 use crate::clock;
-use crate::store::dynamodb::DynamoStore;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Layout, Store, StoreError};
 use anyhow::anyhow;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::PathBuf;
 
 /// Compares the lanes' accounts with rows, late rows and dead letters, and hours and days with what they are made of.
 #[derive(clap::Args)]
@@ -20,39 +16,16 @@ use std::path::PathBuf;
 It reads everything and writes nothing; others may write meanwhile. What has expired, or what the policy's measures do not
 tell, is said to be unchecked. Exit code 10: something does not add up; what, of which lane, key and window, with what was found
 and what was expected, stands in the output.")]
-#[command(group(clap::ArgGroup::new("store").required(true).args(["sqlite", "dynamodb"])))]
 pub struct Args {
-    /// The policy that the rows were counted under.
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// The SQLite file.
-    #[arg(long, value_name = "FILE")]
-    sqlite: Option<PathBuf>,
-    /// The prefix of the DynamoDB tables.
-    #[arg(long, value_name = "PREFIX")]
-    dynamodb: Option<String>,
-    /// Rows of another generation.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    generation: String,
-    /// One JSON object on standard output.
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: StoreArgs,
 }
 
 pub async fn audit(args: Args) -> Outcome {
-    let refused = |e: StoreError| Exit::Store.because(e);
-    let (policy, _) = common::policy(&args.policy)?;
-    let store: Box<dyn Store> = match (&args.sqlite, &args.dynamodb) {
-        (Some(file), _) => Box::new(SqliteStore::open_read_only(file).map_err(refused)?),
-        (_, Some(prefix)) => Box::new(DynamoStore::connect(prefix).await.map_err(refused)?),
-        _ => unreachable!("clap wants one of them"),
-    };
-    let layout = Layout { policy, generation: args.generation.clone() };
-    let report = audit::audit(&*store, &layout, clock::now_ms()).await.map_err(refused)?;
-    let text = if args.json { format!("{}\n", serde_json::json!(report)) } else { told(&report) };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Exit::Run.because(anyhow!("cannot write to stdout: {e}")))?;
+    let layout = args.at.layout()?;
+    let store = args.at.place.to_read().await?;
+    let report = audit::audit(store.as_ref(), &layout, clock::now_ms()).await.map_err(refused)?;
+    print(if args.at.json { format!("{}\n", serde_json::json!(report)) } else { told(&report) })?;
     if report.balanced {
         return Ok(());
     }
