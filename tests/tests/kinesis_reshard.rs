@@ -1,7 +1,7 @@
 //! Shards that split and merge while records are put and the host runs and is killed: each record counts once, and a child
 //! judges lateness by what its parents had learnt. The judge knows the shards' parents, and nothing of the engine.
 //!
-//! Not here: gaps (`kinesis_gaps`), the fates of parents in every order (the driver's own tests).
+//! Not here: gaps (`kinesis_lifetime`), the fates of parents in every order (the driver's own tests).
 
 use plimsoll_tests::aws::{self, Retries};
 use plimsoll_tests::oracle::{Outcome, Query};
