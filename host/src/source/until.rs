@@ -14,9 +14,9 @@
 //! Not here: sources whose records carry no arrival time, and a `to` that is not past for so long that nothing older can still
 //! come; who asks for such a range is refused before (`cli::replay`).
 
-use super::{Chunk, LaneInfo, LaneReader, Next, Places, Position, Source, SourceError};
+use super::{Chunk, LaneInfo, LaneReader, Next, Places, Position, Source, SourceError, Unlisted};
 use async_trait::async_trait;
-use plimsoll_core::time::ArrivalTime;
+use plimsoll_core::time::{ArrivalTime, TimeDelta};
 use plimsoll_core::wire::frame::{self, Frame};
 use std::sync::Arc;
 
@@ -58,6 +58,20 @@ impl Source for Between {
 
     async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
         self.inner.lanes().await
+    }
+
+    // What the inner source knows of lanes that are gone and of its retention holds for a part of it, too: else a replay that
+    // goes on after a crash would pass over a shard that has vanished meanwhile.
+    fn unlisted(&self, lane: &str) -> Unlisted {
+        self.inner.unlisted(lane)
+    }
+
+    fn began(&self, lanes: &[(String, i64)]) {
+        self.inner.began(lanes);
+    }
+
+    fn keeps(&self) -> Option<TimeDelta> {
+        self.inner.keeps()
     }
 
     async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError> {
@@ -140,6 +154,10 @@ impl LaneReader for Reader {
     fn goes_on(&self) -> bool {
         self.over
     }
+
+    fn misplaced(&self) -> u64 {
+        self.reader.misplaced()
+    }
 }
 
 impl Reader {
@@ -191,6 +209,51 @@ mod tests {
 
     fn generator() -> Arc<dyn Source> {
         Arc::new(GeneratorSource::new(Devices::parse("devices=50,every=10s,records=3000,seed=4").unwrap()))
+    }
+
+    /// Knows of a shard that has vanished, and how long it keeps records.
+    struct Trimmed(Arc<dyn Source>);
+
+    #[async_trait]
+    impl Source for Trimmed {
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+
+        fn carries_arrival(&self) -> bool {
+            true
+        }
+
+        fn resumable(&self) -> bool {
+            true
+        }
+
+        fn finite(&self) -> bool {
+            false
+        }
+
+        async fn lanes(&self) -> Result<Vec<LaneInfo>, SourceError> {
+            self.0.lanes().await
+        }
+
+        async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError> {
+            self.0.open(lane, from).await
+        }
+
+        fn unlisted(&self, lane: &str) -> Unlisted {
+            Unlisted::Replaced(lane.to_owned())
+        }
+
+        fn keeps(&self) -> Option<TimeDelta> {
+            Some(TimeDelta::from_secs(86_400))
+        }
+    }
+
+    #[test]
+    fn what_the_source_knows_of_lost_lanes_holds_for_a_part_of_it() {
+        let part = Between::new(Arc::new(Trimmed(generator())), None, ArrivalTime::from_millis(0));
+        assert_eq!(part.unlisted("gone"), Unlisted::Replaced("gone".into()));
+        assert_eq!(part.keeps(), Some(TimeDelta::from_secs(86_400)));
     }
 
     /// Arrivals and payloads of a lane, read from `from` in pieces of `bytes`; and the position after them.
