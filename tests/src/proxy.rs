@@ -7,7 +7,8 @@
 //!
 //! Invariants
 //! - Of every N requests that a rule looks at, in the order of their arrival, exactly one is hit; which one depends on
-//!   the seed and that order alone.
+//!   the seed and that order alone. Where several rules want the same one, the first has it and the others have the next
+//!   that is free: a fault happens as often as its rule says, beside any others.
 //! - A request whose reply is lost has been executed: the server's whole answer has come before the connection closes.
 //! - A request that is refused has not been executed.
 //! - A guard is asked before the rules, of every request; what it does not allow is refused as the services do it.
@@ -121,6 +122,8 @@ struct State {
     rules: Vec<Rule>,
     /// How many requests each rule has looked at.
     seen: Vec<u64>,
+    /// How many hits each rule still has to place, since another rule took its request.
+    owed: Vec<u64>,
     requests: u64,
     fired: BTreeMap<(Fault, String), u64>,
 }
@@ -216,10 +219,11 @@ impl Shared {
 impl State {
     fn new(seed: u64, rules: Vec<Rule>) -> Self {
         assert!(rules.iter().all(|rule| rule.one_in > 0), "one request in 0 cannot be hit: {rules:?}");
-        Self { seed, seen: vec![0; rules.len()], rules, requests: 0, fired: BTreeMap::new() }
+        let none = vec![0; rules.len()];
+        Self { seed, seen: none.clone(), owed: none, rules, requests: 0, fired: BTreeMap::new() }
     }
 
-    /// The fault of the next request: the first rule that hits it. Every rule that looks at it counts it.
+    /// The fault of the next request: that of the first rule with a hit to place. Every rule that looks at it counts it.
     fn decide(&mut self, operation: &str) -> Option<Fault> {
         self.requests += 1;
         let mut decided = None;
@@ -227,9 +231,10 @@ impl State {
             if rule.operation.as_deref().is_some_and(|only| only != operation) {
                 continue;
             }
-            let hit = rule.hits(self.seed, number, self.seen[number]);
+            self.owed[number] += u64::from(rule.hits(self.seed, number, self.seen[number]));
             self.seen[number] += 1;
-            if hit && decided.is_none() {
+            if self.owed[number] > 0 && decided.is_none() {
+                self.owed[number] -= 1;
                 decided = Some(rule.fault);
             }
         }
@@ -393,6 +398,19 @@ mod tests {
     fn of_every_n_requests_exactly_one_is_hit() {
         let hits = hit(7, 200, 20_000);
         assert_eq!(hits.iter().map(|hit| hit / 200).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rules_that_want_the_same_request_are_all_served() {
+        for seed in 0..1_000 {
+            let rules =
+                vec![Rule::all(Fault::Throttle, 3), Rule::all(Fault::ServerError, 4), Rule::all(Fault::LoseReply, 6)];
+            let mut state = State::new(seed, rules);
+            let faults: Vec<_> = (0..120).filter_map(|_| state.decide("PutRecords")).collect();
+            let times = |fault| faults.iter().filter(|f| **f == fault).count();
+            assert_eq!(times(Fault::Throttle), 40);
+            assert!(times(Fault::ServerError) >= 29 && times(Fault::LoseReply) >= 18, "seed {seed}: {faults:?}");
+        }
     }
 
     #[test]

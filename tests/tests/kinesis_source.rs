@@ -256,7 +256,7 @@ async fn faults_lose_nothing_and_double_nothing() {
     let mut put = Lanes::new();
     put_numbers(&client, &stream, 0, 2_500, &mut put).await;
     let faults = [Fault::LoseReply, Fault::LoseRequest, Fault::Throttle, Fault::ServerError, Fault::ExpireIterator];
-    let mut rules: Vec<Rule> = faults.iter().map(|fault| Rule::on("GetRecords", *fault, 6)).collect();
+    let mut rules: Vec<Rule> = faults.iter().map(|fault| Rule::on("GetRecords", *fault, 9)).collect();
     rules.push(Rule::on("GetShardIterator", Fault::Throttle, 3));
     let proxy = Proxy::start(server.url(), seed::seed("faulty source"), rules).expect("a proxy");
     let source = look(&proxy.url(), &stream, Start::TrimHorizon).await.expect("a source");
