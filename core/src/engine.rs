@@ -276,11 +276,17 @@ impl Engine {
             }
         };
         // The usual: rows that were used lately and still take the record.
+        let (from, ordinal) = (place.from, place.ordinal);
+        let taken = || Taken { buf, from, to, ordinal, arrival, time, believed };
+        if !self.plain {
+            if self.panes.as_ref().is_some_and(|panes| panes.prolongs()) && self.prolong(time, believed, buf) {
+                return;
+            }
+            return if self.panes.is_some() { self.judge_panes(&taken()) } else { self.judge_apart(&taken()) };
+        }
         let hot = self.pending.hot(time);
-        if !self.plain || !hot.takes(self.policy.spec().late.by, time, self.tracker.watermark()) {
-            let (from, ordinal) = (place.from, place.ordinal);
-            let taken = Taken { buf, from, to, ordinal, arrival, time, believed };
-            return if self.panes.is_some() { self.judge_panes(&taken) } else { self.judge_apart(&taken) };
+        if !hot.takes(self.policy.spec().late.by, time, self.tracker.watermark()) {
+            return self.judge_apart(&taken());
         }
         let open = hot.at;
         self.account.counted += 1;
@@ -364,7 +370,8 @@ impl Engine {
             self.tracker.arrived(arrival);
             if let Some(max_future) = spec.watermark.max_future {
                 let latest = arrival.as_event_time() + max_future;
-                if time > latest {
+                // Mostly the first comparison says all.
+                if time > arrival.as_event_time() && time > latest {
                     return match spec.watermark.future {
                         Future::Quarantine => Belief::Quarantined,
                         Future::Clamp => Belief::No(latest),

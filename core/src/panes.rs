@@ -34,7 +34,8 @@ use crate::order::{self, Tree};
 use crate::policy::{Accumulation, Emission, Panes as Rules, Spec, TimestampCombiner, Touching, Windowing};
 use crate::time::{EventTime, TimeDelta};
 use crate::window::{self, Window};
-use crate::wire::panes::{Pane, Panes as Given, Timing};
+use crate::wire::panes::{Timing, Told, Writer};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use index::Index;
 use open::{NO_TICK, Open, Owed, Said};
@@ -52,6 +53,8 @@ pub(crate) struct Panes {
     rules: Rules,
     lateness: TimeDelta,
     touching: Option<Touching>,
+    /// How sessions join, and their gap, where a trigger waits for nothing but their end.
+    prolongs: Option<(Touching, TimeDelta)>,
     shape: Shape,
     program: Program,
     index: Index,
@@ -62,7 +65,7 @@ pub(crate) struct Panes {
     clock: i64,
     /// While the watermark moves: where it came from.
     passing: Option<EventTime>,
-    given: Given,
+    given: Writer,
     /// Windows that the bundle at hand touched.
     touched: Vec<u32>,
     /// Scratch.
@@ -102,14 +105,17 @@ pub(crate) struct Element<'a> {
 impl Panes {
     pub(crate) fn new(spec: &Spec) -> Option<Self> {
         let rules = spec.panes.clone()?;
-        let touching = match spec.window {
-            Windowing::Session { touching, .. } => Some(touching),
+        let sessions = match spec.window {
+            Windowing::Session { touching, gap, .. } => Some((touching, gap)),
             _ => None,
         };
+        let touching = sessions.map(|(touching, _)| touching);
+        let program = Program::new(&rules.trigger, touching.is_some());
         let shape = Shape::new(spec);
         let (columns, kept) = shape.sizes();
         Some(Self {
-            program: Program::new(&rules.trigger, touching.is_some()),
+            prolongs: sessions.filter(|_| program.plain()),
+            program,
             windowing: spec.window.clone(),
             lateness: spec.late.allowed_lateness,
             touching,
@@ -121,7 +127,7 @@ impl Panes {
             watermark: EventTime::MIN,
             clock: 0,
             passing: None,
-            given: Given { columns, kept, ..Given::default() },
+            given: Writer::new(columns, kept),
             touched: Vec::new(),
             windows: Vec::new(),
             slots: Vec::new(),
@@ -138,10 +144,15 @@ impl Panes {
         self.rules.bundle == crate::policy::Bundle::Frame
     }
 
-    /// The panes since this was last asked.
-    pub(crate) fn take(&mut self) -> Given {
-        let Given { columns, kept, .. } = self.given;
-        core::mem::replace(&mut self.given, Given { columns, kept, ..Given::default() })
+    /// Appends the panes since this was last asked (`wire::panes`), and forgets them.
+    pub(crate) fn take(&mut self, out: &mut Vec<u8>) {
+        self.given.write(out);
+        self.given.clear();
+    }
+
+    /// Forgets the panes that nobody has asked for.
+    pub(crate) fn forget_given(&mut self) {
+        self.given.clear();
     }
 
     /// Gives every key another id.
@@ -233,24 +244,34 @@ impl Panes {
         fate
     }
 
+    /// Whether `prolong` may take records.
+    #[inline(always)]
+    pub(crate) fn prolongs(&self) -> bool {
+        self.prolongs.is_some()
+    }
+
     /// Takes a record of a session that goes on, the only one of its key, where the trigger waits for nothing but its
     /// end: the usual way, without a look at anything else. False, and nothing has happened, wherever it is not that.
+    #[inline(always)]
     pub(crate) fn prolong(&mut self, e: &Element<'_>) -> bool {
-        let Some(touching) = self.touching.filter(|_| self.program.plain()) else { return false };
-        let Some(slot) = self.index.only(e.key) else { return false };
-        let own = self.interval(e);
-        let open = self.index.get_mut(slot);
+        let Some((touching, gap)) = self.prolongs else { return false };
+        let Some((slot, open)) = self.index.only(e.key) else { return false };
+        let own = Window { start: e.time, end: e.time + e.gap.unwrap_or(gap) };
         let hull = open.window.hull(&own);
-        if open.trigger.closed() || !open.window.joins(&own, touching) || hull.end <= self.watermark {
+        if !open.window.joins(&own, touching) || hull.end <= self.watermark {
             return false;
         }
         if hull != open.window {
             open.window = hull;
             // With other bounds it is another window, of which nothing has been said.
-            open.said = None;
+            if open.said.is_some() {
+                open.said = None;
+            }
         }
-        self.enter(slot, e);
-        self.index.wake_at(slot, hull.end);
+        enter(open, e, &self.shape, self.watermark, self.rules.timestamp);
+        if open.event_timer.is_none_or(|timer| hull.end < timer) {
+            self.index.wake_at(slot, hull.end);
+        }
         true
     }
 
@@ -377,24 +398,9 @@ impl Panes {
         }
     }
 
-    /// The contents of a window take a record.
-    #[inline(always)]
-    fn enter(&mut self, slot: u32, e: &Element<'_>) {
-        let open = self.index.get_mut(slot);
-        self.shape.add(&mut open.fresh, e.time, e.values);
-        open.new = open.new.saturating_add(1);
-        if e.time >= self.watermark {
-            let stamp = open.stamp.unwrap_or(e.time);
-            open.stamp = Some(match self.rules.timestamp {
-                TimestampCombiner::Latest => stamp.max(e.time),
-                _ => stamp.min(e.time),
-            });
-        }
-    }
-
     fn add(&mut self, slot: u32, e: &Element<'_>) {
-        self.enter(slot, e);
         let open = self.index.get_mut(slot);
+        enter(open, e, &self.shape, self.watermark, self.rules.timestamp);
         let now = Now { watermark: self.watermark, clock: self.clock, end: open.window.end };
         self.program.element(&mut open.trigger, &now, e.time);
         if self.program.waits() {
@@ -457,7 +463,7 @@ impl Panes {
             self.shape.absorb(&mut whole.fresh, part.fresh);
             whole.base = match (whole.base.take(), part.base) {
                 (Some(mut a), Some(b)) => {
-                    self.shape.absorb(&mut a, b);
+                    self.shape.absorb(&mut a, *b);
                     Some(a)
                 }
                 (a, b) => a.or(b),
@@ -575,9 +581,9 @@ impl Panes {
             if let Some(base) = &open.base {
                 self.shape.merge(&mut open.fresh, base);
             }
-            sink.row(open.window, open.key, &open.fresh.columns());
+            sink.row(open.window, open.key, open.fresh.columns());
         } else if open.new > 0 {
-            sink.row(open.window, open.key, &open.fresh.columns());
+            sink.row(open.window, open.key, open.fresh.columns());
         }
     }
 
@@ -617,25 +623,23 @@ impl Panes {
             _ => stamp + self.rules.timestamp_shift,
         });
         let timestamp = stamp.unwrap_or(window.last());
-        let keeps_base = self.touching.is_some() || self.rules.accumulation != Accumulation::Discarding;
         let new = core::mem::take(&mut open.new);
-        let key = open.key;
         if self.touching.is_none() && new > 0 {
-            sink.row(window, key, &open.fresh.columns());
+            sink.row(window, open.key, open.fresh.columns());
         }
-        let delta = (self.rules.accumulation == Accumulation::Discarding).then(|| open.fresh.clone());
-        if keeps_base {
-            match &mut open.base {
-                Some(base) => self.shape.merge(base, &open.fresh),
-                None => open.base = Some(open.fresh.clone()),
-            }
+        let discarding = self.rules.accumulation == Accumulation::Discarding;
+        let keep = |open: &mut Open| match &mut open.base {
+            Some(base) => self.shape.merge(base, &open.fresh),
+            None => open.base = Some(Box::new(open.fresh.clone())),
+        };
+        if !discarding {
+            keep(open);
+            self.shape.clear(&mut open.fresh);
         }
-        self.shape.clear(&mut open.fresh);
-        let value = delta.or_else(|| open.base.clone()).expect("a pane has what is new or what is all");
-        let owed = core::mem::take(&mut open.owed);
-        let watermark = Some(self.watermark).filter(|w| *w != EventTime::MIN);
-        let pane = |window, said: Said, value: &value::Value| Pane {
-            key: sink.key(key).to_vec(),
+        let value = if discarding { Some(&open.fresh) } else { open.base.as_deref() };
+        let value = value.expect("a pane has what is new or what is all");
+        let told = |window, said: Said| Told {
+            key: sink.key(open.key),
             window,
             timing: said.timing,
             first,
@@ -644,21 +648,26 @@ impl Panes {
             index: said.index,
             settled_index: said.settled,
             timestamp,
-            watermark,
-            columns: value.columns(),
-            kept: value.kept(),
+            watermark: Some(self.watermark).filter(|w| *w != EventTime::MIN),
         };
-        self.given.panes.push(pane(window, said, &value));
-        let mut order: Vec<u32> = (0..owed.len() as u32).collect();
-        order::sort(&mut order, &mut |a, b| owed[a as usize].window.cmp(&owed[b as usize].window));
-        for id in order {
-            let Owed { window, said, first, timestamp, ref value } = owed[id as usize];
-            let taken_back = Pane { first, last: false, retraction: true, timestamp, ..pane(window, said, value) };
-            self.given.panes.push(taken_back);
-        }
+        self.given.push(&told(window, said), value.columns(), value.kept());
         if self.rules.accumulation == Accumulation::Retracting {
-            let open = self.index.get_mut(slot);
+            let mut order: Vec<u32> = (0..open.owed.len() as u32).collect();
+            order::sort(&mut order, &mut |a, b| open.owed[a as usize].window.cmp(&open.owed[b as usize].window));
+            for id in order {
+                let Owed { window, said, first, timestamp, ref value } = open.owed[id as usize];
+                let taken_back = Told { first, last: false, retraction: true, timestamp, ..told(window, said) };
+                self.given.push(&taken_back, value.columns(), value.kept());
+            }
+            let value = value.clone();
+            open.owed.clear();
             open.owed.push(Owed { window, said, first, timestamp, value });
+        } else if discarding && !last {
+            // After the last pane nobody asks which of them a record came with.
+            if self.touching.is_some() {
+                keep(open);
+            }
+            self.shape.clear(&mut open.fresh);
         }
     }
 
@@ -683,5 +692,19 @@ impl Panes {
 
     fn accumulates(&self, open: &Open) -> bool {
         self.rules.accumulation != Accumulation::Discarding && open.base.is_some()
+    }
+}
+
+/// The contents of a window take a record.
+#[inline(always)]
+fn enter(open: &mut Open, e: &Element<'_>, shape: &Shape, watermark: EventTime, combiner: TimestampCombiner) {
+    shape.add(&mut open.fresh, e.time, e.values);
+    open.new = open.new.saturating_add(1);
+    if e.time >= watermark {
+        let stamp = open.stamp.unwrap_or(e.time);
+        open.stamp = Some(match combiner {
+            TimestampCombiner::Latest => stamp.max(e.time),
+            _ => stamp.min(e.time),
+        });
     }
 }

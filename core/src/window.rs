@@ -56,6 +56,7 @@ impl Window {
     }
 
     /// Whether two sessions are one. One without extent lies in a window that holds its instant.
+    #[inline(always)]
     pub fn joins(&self, o: &Self, touching: Touching) -> bool {
         match touching {
             Touching::Merge => self.start <= o.end && o.start <= self.end,
@@ -69,6 +70,7 @@ impl Window {
 
     /// The least window that holds both.
     #[must_use]
+    #[inline(always)]
     pub fn hull(&self, o: &Self) -> Self {
         Self { start: self.start.min(o.start), end: self.end.max(o.end) }
     }

@@ -18,7 +18,7 @@ use crate::time::{ArrivalTime, EventTime, TimeDelta};
 use crate::window::{self, Window};
 use crate::wire::effects::Table;
 use crate::wire::frame::Frame;
-use crate::wire::panes::{self as wire, Panes as Given};
+use crate::wire::panes::Writer;
 use alloc::vec::Vec;
 
 /// A window of a key, as tests of a policy see it.
@@ -49,7 +49,7 @@ impl Sink<'_> {
     }
 
     /// Adds to a window's row.
-    pub(crate) fn row(&mut self, window: Window, key: u32, columns: &[Option<i128>]) {
+    pub(crate) fn row(&mut self, window: Window, key: u32, columns: impl Iterator<Item = Option<i128>>) {
         let at = self.pending.place(window, Table::Main);
         self.pending.merge(at, key, columns);
     }
@@ -81,15 +81,10 @@ macro_rules! with_panes {
 impl Engine {
     /// Appends the panes given out since this or a flush was last called, and forgets them (`wire::panes`).
     pub fn panes(&mut self, out: &mut Vec<u8>) {
-        let given = match &mut self.panes {
-            Some(panes) => panes.take(),
-            None => Given {
-                columns: self.policy.spec().measures.len(),
-                kept: self.policy.spec().kept.len(),
-                ..Given::default()
-            },
-        };
-        wire::encode(&given, out);
+        match &mut self.panes {
+            Some(panes) => panes.take(out),
+            None => Writer::new(self.policy.spec().measures.len(), self.policy.spec().kept.len()).write(out),
+        }
     }
 
     /// Windows that are open or whose trigger has finished, by key and window.
@@ -135,8 +130,27 @@ impl Engine {
 
     pub(super) fn forget_panes(&mut self) {
         if let Some(panes) = &mut self.panes {
-            panes.take();
+            panes.forget_given();
         }
+    }
+
+    /// Takes a record of a session that goes on, which is the usual way; false, and nothing has changed, where it is not that.
+    #[inline(never)]
+    pub(super) fn prolong(&mut self, time: EventTime, believed: bool, buf: &[u8]) -> bool {
+        self.advance_panes();
+        if self.late_by_itself(time) {
+            return false;
+        }
+        let decoder = &self.decoder;
+        let key = self.keys.intern_record(decoder.key(), buf);
+        let values = Values { columns: decoder.values(), kept: decoder.kept() };
+        // Those of overflow rows have windows of their own; a session that goes on is none.
+        let element = Element { key, overflow: None, time, gap: decoder.gap(), values };
+        let prolonged = self.panes.as_mut().is_some_and(|panes| panes.prolong(&element));
+        if prolonged {
+            self.settle(Fate::Counted, believed, time);
+        }
+        prolonged
     }
 
     /// Judges one record, which is a bundle of its own.
@@ -149,9 +163,6 @@ impl Engine {
         let decoder = &self.decoder;
         let values = Values { columns: decoder.values(), kept: decoder.kept() };
         let element = Element { key, overflow, time: t, gap: decoder.gap(), values };
-        if !self.late_by_itself(t) && self.panes.as_mut().is_some_and(|panes| panes.prolong(&element)) {
-            return self.settle(Fate::Counted, believed, t);
-        }
         self.windows.clear();
         let fate = if self.late_by_itself(t) {
             self.windows_of(t, self.decoder.gap());

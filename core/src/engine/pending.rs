@@ -286,11 +286,11 @@ impl Pending {
     }
 
     /// Adds a row's deltas, as a snapshot holds them.
-    pub(super) fn merge(&mut self, at: usize, key: u32, values: &[Option<i128>]) {
+    pub(super) fn merge(&mut self, at: usize, key: u32, values: impl Iterator<Item = Option<i128>>) {
         let (n, open) = (self.ops.len(), &mut self.open[at]);
         let row = open.row(key, n);
         for ((held, op), value) in open.values[row * n..].iter_mut().zip(&self.ops).zip(values) {
-            if let Some(v) = *value {
+            if let Some(v) = value {
                 fold_wide(*op, held, &mut open.wide, v);
             }
         }

@@ -116,7 +116,7 @@ impl Engine {
             let at = engine.pending.place(Window { start: g.start, end: g.end }, g.table);
             for row in g.rows {
                 let key = engine.keys.intern(&row.key);
-                engine.pending.merge(at, key, &row.values);
+                engine.pending.merge(at, key, row.values.iter().copied());
             }
         }
         if let (Some(budget), None) = (&mut engine.budget, &engine.panes) {

@@ -78,13 +78,12 @@ impl Index {
         used.map(|(slot, _)| slot as u32)
     }
 
-    /// The only window of a key.
-    #[inline]
-    pub(super) fn only(&self, key: u32) -> Option<u32> {
-        match self.heads.get(key as usize) {
-            Some(Head::One(slot)) => Some(*slot),
-            _ => None,
-        }
+    /// The only window of a key, where its trigger has not finished.
+    #[inline(always)]
+    pub(super) fn only(&mut self, key: u32) -> Option<(u32, &mut Open)> {
+        let Some(Head::One(slot)) = self.heads.get(key as usize) else { return None };
+        let open = self.slots[*slot as usize].open.as_mut().expect("a slot in use");
+        if open.trigger.closed() { None } else { Some((*slot, open)) }
     }
 
     /// The slot of a key's window.
@@ -208,18 +207,14 @@ impl Index {
     }
 
     /// Looks at a window once the watermark has come to `at`, unless it is looked at before.
-    #[inline(always)]
-    pub(super) fn wake_at(&mut self, slot: u32, at: EventTime) {
-        if self.get(slot).event_timer.is_none_or(|timer| at < timer) {
-            self.wake_earlier(slot, at);
-        }
-    }
-
     #[inline(never)]
-    fn wake_earlier(&mut self, slot: u32, at: EventTime) {
+    pub(super) fn wake_at(&mut self, slot: u32, at: EventTime) {
         let s = &mut self.slots[slot as usize];
-        s.open.as_mut().expect("a slot in use").event_timer = Some(at);
-        self.by_event.push(Reverse((at, slot, s.turn)));
+        let open = s.open.as_mut().expect("a slot in use");
+        if open.event_timer.is_none_or(|timer| at < timer) {
+            open.event_timer = Some(at);
+            self.by_event.push(Reverse((at, slot, s.turn)));
+        }
     }
 
     /// Looks at a window once the clock has come to `at`, unless it is looked at before.

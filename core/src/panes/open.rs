@@ -13,28 +13,31 @@ use super::value::Value;
 use crate::time::EventTime;
 use crate::window::Window;
 use crate::wire::panes::Timing;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// An open window.
+// In this order: what every record of a session looks at stands in two lines of a cache.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Open {
-    /// Id of its key.
-    pub key: u32,
     pub window: Window,
-    pub trigger: trigger::State,
-    /// What came since the last pane.
-    pub fresh: Value,
-    /// What came before it.
-    pub base: Option<Value>,
-    /// Records since the last pane.
-    pub new: u64,
-    /// Combined time of those of them that were not behind the watermark.
+    /// Combined time of those records since the last pane that were not behind the watermark.
     pub stamp: Option<EventTime>,
-    /// What the last pane was, since the window took these bounds.
-    pub said: Option<Said>,
-    pub owed: Vec<Owed>,
     /// The watermark at which it is looked at next.
     pub event_timer: Option<EventTime>,
+    /// Records since the last pane.
+    pub new: u64,
+    /// What came since the last pane.
+    pub fresh: Value,
+    pub trigger: trigger::State,
+    /// What the last pane was, since the window took these bounds.
+    pub said: Option<Said>,
+    /// Id of its key.
+    pub key: u32,
+    /// What came before the last pane.
+    pub base: Option<Box<Value>>,
+    pub owed: Vec<Owed>,
     /// The tick at which it is looked at next.
     pub clock_timer: i64,
 }

@@ -15,6 +15,7 @@ use crate::window::Window;
 use crate::wire::WireError;
 use crate::wire::panes::Timing;
 use crate::wire::varint::{Cursor, put_i64, put_u64};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Panes {
@@ -104,7 +105,7 @@ impl Panes {
         }
         let fresh = self.shape.read(c)?;
         let new = c.varint_u64()?;
-        let base = take_option(c, |c| self.shape.read(c))?;
+        let base = take_option(c, |c| self.shape.read(c).map(Box::new))?;
         let stamp = take_option(c, |c| Ok(EventTime::from_millis(c.varint_i64()?)))?;
         let said = take_option(c, take_said)?;
         let mut owed = Vec::new();

@@ -121,39 +121,105 @@ impl Timing {
 
 /// Appends the encoding of `p`.
 pub fn encode(p: &Panes, out: &mut Vec<u8>) {
-    let at = out.len();
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&(p.columns as u16).to_le_bytes());
-    out.extend_from_slice(&(p.kept as u16).to_le_bytes());
-    put_u64(out, p.expired);
-    put_u64(out, p.closed);
-    put_u64(out, p.panes.len() as u64);
+    let mut w = Writer { expired: p.expired, closed: p.closed, ..Writer::new(p.columns, p.kept) };
     for pane in &p.panes {
-        put_text(out, &pane.key);
-        put_i64(out, pane.window.start.as_millis());
-        put_i64(out, pane.window.end.as_millis());
-        let flags = [pane.first, pane.last, pane.retraction].into_iter().enumerate();
-        out.push(flags.fold(pane.timing as u8, |all, (i, on)| all | u8::from(on) << (i + 2)));
-        put_u64(out, pane.index);
-        put_u64(out, pane.settled_index.map_or(0, |i| i.saturating_add(1)));
-        put_i64(out, pane.timestamp.as_millis());
-        put_i64(out, pane.watermark.unwrap_or(EventTime::MIN).as_millis());
-        for v in &pane.columns {
+        let Pane { window, timing, first, last, retraction, index, settled_index, timestamp, watermark, .. } = *pane;
+        let (key, kept) = (&pane.key[..], pane.kept.iter().cloned());
+        let told = Told { key, window, timing, first, last, retraction, index, settled_index, timestamp, watermark };
+        w.push(&told, pane.columns.iter().copied(), kept);
+    }
+    w.write(out);
+}
+
+/// Panes that wait to be asked for, as bytes already: most hosts ask for none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer {
+    columns: usize,
+    kept: usize,
+    /// As in `Panes`.
+    pub expired: u64,
+    /// As in `Panes`.
+    pub closed: u64,
+    count: u64,
+    panes: Vec<u8>,
+}
+
+/// What a pane says beside its values, as in `Pane`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub key: &'a [u8],
+    pub window: Window,
+    pub timing: Timing,
+    pub first: bool,
+    pub last: bool,
+    pub retraction: bool,
+    pub index: u64,
+    pub settled_index: Option<u64>,
+    pub timestamp: EventTime,
+    pub watermark: Option<EventTime>,
+}
+
+impl Writer {
+    /// No pane.
+    pub fn new(columns: usize, kept: usize) -> Self {
+        Self { columns, kept, ..Self::default() }
+    }
+
+    /// Forgets all; keeps the memory for the next ones while that is modest.
+    pub fn clear(&mut self) {
+        const KEPT_MAX: usize = 64 << 10;
+        let mut panes = core::mem::take(&mut self.panes);
+        panes.clear();
+        panes.shrink_to(KEPT_MAX);
+        *self = Self { panes, ..Self::new(self.columns, self.kept) };
+    }
+
+    /// Appends a pane.
+    pub fn push(
+        &mut self,
+        told: &Told<'_>,
+        columns: impl Iterator<Item = Option<i128>>,
+        kept: impl Iterator<Item = KeptValue>,
+    ) {
+        self.count += 1;
+        let out = &mut self.panes;
+        put_text(out, told.key);
+        put_i64(out, told.window.start.as_millis());
+        put_i64(out, told.window.end.as_millis());
+        let flags = [told.first, told.last, told.retraction].into_iter().enumerate();
+        out.push(flags.fold(told.timing as u8, |all, (i, on)| all | u8::from(on) << (i + 2)));
+        put_u64(out, told.index);
+        put_u64(out, told.settled_index.map_or(0, |i| i.saturating_add(1)));
+        put_i64(out, told.timestamp.as_millis());
+        put_i64(out, told.watermark.unwrap_or(EventTime::MIN).as_millis());
+        for v in columns {
             match v {
                 None => out.push(0),
                 Some(v) => {
                     out.push(1);
-                    put_i128(out, *v);
+                    put_i128(out, v);
                 }
             }
         }
-        pane.kept.iter().for_each(|v| put_kept(out, v));
+        kept.for_each(|v| put_kept(out, &v));
     }
-    let len = (out.len() - at) as u32;
-    let sum = crc32(&out[at + HEADER..]);
-    out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
-    out[at + 8..at + 12].copy_from_slice(&sum.to_le_bytes());
+
+    /// Appends the encoding of all.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&(self.columns as u16).to_le_bytes());
+        out.extend_from_slice(&(self.kept as u16).to_le_bytes());
+        put_u64(out, self.expired);
+        put_u64(out, self.closed);
+        put_u64(out, self.count);
+        out.extend_from_slice(&self.panes);
+        let len = (out.len() - at) as u32;
+        let sum = crc32(&out[at + HEADER..]);
+        out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
+        out[at + 8..at + 12].copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 fn put_text(out: &mut Vec<u8>, text: &[u8]) {
