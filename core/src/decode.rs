@@ -181,9 +181,18 @@ impl Decoder {
         };
         let measures: Vec<(usize, Reading)> = spec.measures.iter().enumerate().filter_map(read).collect();
         let computes = spec.filter.is_some() || !spec.fields.is_empty();
+        // What is nothing but a part of the key is never counted with.
+        let others = [Some(time.slot), arrival.map(|clock| clock.slot), gap_slot, source_slot];
+        let only_key = |slot| {
+            !computes
+                && keys.contains(&slot)
+                && !others.contains(&Some(slot))
+                && !kept_slots.contains(&slot)
+                && measures.iter().all(|(_, reading)| reading.slot != slot)
+        };
         let computing = computes.then(|| Box::new(Computing::new(spec, own, &|p| slots.own(p))));
         Self {
-            scanner: Scanner::new(&fields[..own]),
+            scanner: Scanner::with_digits(&fields[..own], &only_key),
             slots: alloc::vec![Slot::Missing; fields.len()],
             time,
             arrival,
@@ -439,6 +448,7 @@ impl Decoder {
             sum = match slots[*slot] {
                 // As it stands in the key, quotes included. Texts that are computed have escapes.
                 Slot::Str { start, end, escaped: false } => part.put(sum, buf, start as usize - 1, end as usize + 1),
+                Slot::Digits { start, end } => part.put(sum, buf, start as usize, end as usize),
                 Slot::Int(n @ 0..100_000_000) => part.put_short(sum, short_decimal(n as u32)),
                 _ => return self.read_other_key(buf, at),
             };
@@ -462,6 +472,7 @@ impl Decoder {
                 Slot::Str { start, end, escaped: false } => {
                     self.key.put(i, sum, buf, start as usize - 1, end as usize + 1)
                 }
+                Slot::Digits { start, end } => self.key.put(i, sum, buf, start as usize, end as usize),
                 other => {
                     let (buf, scratch) = (source(&self.computing, self.own, slot, buf), &mut self.text);
                     let fault = |reason| Fault { reason, field: Some(slot as u16), at };

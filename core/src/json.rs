@@ -28,7 +28,7 @@ pub use error::{ScanError, ScanErrorKind};
 pub use escape::{unescape, write_escaped};
 
 use alloc::vec::Vec;
-use keys::{KeyId, Keys, Target};
+use keys::{DIGITS, KeyId, Keys, SKIPPED, SLOTS, Target};
 use text::{Text, Window, first, specials, word_at};
 
 /// Bytes that must follow the data in any buffer handed to the scanner, so that words may be loaded past its end. The
@@ -93,6 +93,13 @@ pub enum Slot {
     Bool(bool),
     /// A number without fraction and exponent that fits 64 bits. `-0` is 0.
     Int(i64),
+    /// A whole number of one to fifteen digits, where it was asked for so (`Scanner::with_digits`): as it stands.
+    Digits {
+        /// Its first digit.
+        start: u32,
+        /// After its last digit.
+        end: u32,
+    },
     /// Any other number, in JSON's spelling: `1.0`, `1e3`, `9223372036854775808`.
     Number {
         /// Its first byte.
@@ -157,6 +164,14 @@ impl Scanner {
     /// # Panics
     /// If a path is empty, equals another one, or is the start of another one; or if there are more than about 65,000 names.
     pub fn new<P: AsRef<[S]>, S: AsRef<str>>(paths: &[P]) -> Scanner {
+        Self::with_digits(paths, &|_| false)
+    }
+
+    /// The same, where whole numbers of the paths that `digits` picks by their index may come as `Slot::Digits`.
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn with_digits<P: AsRef<[S]>, S: AsRef<str>>(paths: &[P], digits: &dyn Fn(usize) -> bool) -> Scanner {
         let mut keys = Keys::new();
         let mut nodes = alloc::vec![Node { root: keys.add_root(0), path: 0, seen: 0 }];
         // What has been added so far: node, name and target.
@@ -177,7 +192,7 @@ impl Scanner {
                     }
                 };
             }
-            let target = Target::Slot(path as u16);
+            let target = if digits(path) { Target::Digits(path as u16) } else { Target::Slot(path as u16) };
             let before = find(&known, node, last.as_ref());
             assert!(before.is_none(), "a wanted path equals another one or is the start of it");
             known.push((node, last.as_ref(), target));
@@ -240,7 +255,11 @@ impl Scanner {
         if pass.high & 0x8080_8080_8080_8080 != 0 {
             text.check_utf8(start, close)?;
         }
-        if text.byte(close) == b'\n' && text.framing() == Framing::Line { Ok(close + 1) } else { text.close(close) }
+        match text.framing() {
+            Framing::Line if text.byte(close) == b'\n' => Ok(close + 1),
+            Framing::Whole if close == text.end() => Ok(close),
+            _ => text.close(close),
+        }
     }
 
     /// Goes on from key to key while each is the expected one and its value a plain string or integer.
@@ -289,17 +308,21 @@ impl Scanner {
                 break;
             };
             let start = buf.len() - rest.len() + value;
-            match step.target {
-                Target::Skip => {}
-                Target::Slot(path) if path < BITS as u16 && filled >> path & 1 == 0 => {
-                    slots[usize::from(path)] = if is_text {
-                        Slot::Str { start: start as u32 + 1, end: (start + len) as u32 - 1, escaped: false }
-                    } else {
-                        Slot::Int(window.integer(value, word, len))
-                    };
-                    filled |= 1 << path;
+            if step.slot < SLOTS + DIGITS {
+                let path = step.slot % SLOTS;
+                if filled >> path & 1 != 0 {
+                    break;
                 }
-                _ => break,
+                slots[usize::from(path)] = if is_text {
+                    Slot::Str { start: start as u32 + 1, end: (start + len) as u32 - 1, escaped: false }
+                } else if step.slot >= DIGITS {
+                    Slot::Digits { start: start as u32, end: (start + len) as u32 }
+                } else {
+                    Slot::Int(window.integer(value, word, len))
+                };
+                filled |= 1 << path;
+            } else if step.slot != SKIPPED {
+                break;
             }
             rest = &rest[value + len..];
             halt = Halt::after_value(rest[0]);
@@ -354,7 +377,7 @@ impl Scanner {
     fn keep(&mut self, target: Target, value: Slot, at: usize, pass: &mut Pass<'_, '_>) -> Result<(), ScanError> {
         match target {
             Target::Skip => {}
-            Target::Slot(path) => {
+            Target::Slot(path) | Target::Digits(path) => {
                 let (slot, bit) = (&mut pass.slots[usize::from(path)], 1u64.checked_shl(path.into()).unwrap_or(0));
                 if bit & pass.filled != 0 || (bit == 0 && !matches!(slot, Slot::Missing)) {
                     return Err(ScanErrorKind::DuplicateField(path).at(at));

@@ -201,6 +201,41 @@ fn lines() {
 }
 
 #[test]
+fn digits_stand_where_they_are_asked_for() {
+    let data = b"{\"a\":12,\"b\":12}\n{\"a\":0,\"b\":-3}\n{\"a\":123456789012345,\"b\":1.5}\n{\"a\":1234567890123456}\n{\"a\":-7}\n{\"a\":\"8\"}";
+    let buf = padded(data);
+    let mut scanner = Scanner::with_digits(&[["a"], ["b"]], &|path| path == 0);
+    let (mut at, mut found) = (0, Vec::new());
+    while at < data.len() {
+        let mut slots = [Slot::Missing; 2];
+        at = scanner.scan(&buf, at, data.len(), Framing::Line, &mut slots).unwrap();
+        found.push(slots);
+    }
+    let value = |slot: Slot| match slot {
+        Slot::Digits { start, end } => Some(String::from_utf8_lossy(&data[start as usize..end as usize]).into_owned()),
+        Slot::Int(n) => Some(n.to_string()),
+        _ => None,
+    };
+    let texts: Vec<_> = found.iter().map(|slots| slots.map(value)).collect();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        texts,
+        [
+            [some("12"), some("12")],
+            [some("0"), some("-3")],
+            [some("123456789012345"), None],
+            [some("1234567890123456"), None],
+            [some("-7"), None],
+            [None, None],
+        ]
+    );
+    // Once the order of the fields is known, plain ones come as digits, and those that were not asked for never do.
+    assert!(matches!(found[1][0], Slot::Digits { .. }) && matches!(found[2][0], Slot::Digits { .. }), "{found:?}");
+    assert!(found.iter().all(|slots| !matches!(slots[1], Slot::Digits { .. })), "{found:?}");
+    assert!(matches!(found[5][0], Slot::Str { .. }), "{found:?}");
+}
+
+#[test]
 fn newlines_inside() {
     let data = b"\n{\n\"a\"\n:\n1\n}\n\n";
     assert_eq!(scan(&[&["a"]], data, Framing::Whole), Ok((data.len(), vec![Slot::Int(1)])));

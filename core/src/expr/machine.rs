@@ -236,7 +236,8 @@ impl<'a> Record<'a> {
             Slot::Number { start, end } => Value::Number(&self.buf[start as usize..end as usize]),
             Slot::Bool(b) => Value::Bool(b),
             Slot::Null => Value::Null,
-            Slot::Missing => Value::Error(Some(slot)),
+            // What is computed with is never asked for as digits.
+            Slot::Missing | Slot::Digits { .. } => Value::Error(Some(slot)),
             Slot::Compound { .. } => Value::Compound,
         }
     }

@@ -24,6 +24,8 @@ pub(super) enum Target {
     Skip,
     /// Fill the slot.
     Slot(u16),
+    /// The same, and leave a plain whole number where it stands.
+    Digits(u16),
     /// If it is an object, look for wanted fields in it.
     Node(u16),
 }
@@ -74,12 +76,24 @@ pub(super) struct Step {
     /// `"name":`, perhaps with a space before it and after the colon, after a byte that is zero; zero behind it.
     pattern: [u64; PATTERN / 8],
     mask: [u64; PATTERN / 8],
-    pub(super) target: Target,
+    target: Target,
     /// What came after this key last time.
     pub(super) next: KeyId,
     /// Bytes of the pattern, fewer than `PATTERN`.
     len: u8,
+    /// The target in short: the slot, or one of `SKIPPED` and `OTHER`. Compared rather than looked up: a jump to one of several
+    /// places takes longer.
+    pub(super) slot: u8,
 }
+
+/// Slots below this are told apart by a `Step`.
+pub(super) const SLOTS: u8 = super::BITS as u8;
+/// Added to a slot where `Target::Digits` is meant.
+pub(super) const DIGITS: u8 = SLOTS;
+/// The value is checked only.
+pub(super) const SKIPPED: u8 = u8::MAX;
+/// `target` says it.
+const OTHER: u8 = u8::MAX - 1;
 
 /// A key of the document.
 struct Known {
@@ -314,6 +328,19 @@ impl Keys {
     }
 }
 
+impl Target {
+    fn slot(self) -> u8 {
+        match self {
+            Self::Skip => SKIPPED,
+            Self::Slot(path) => u8::try_from(path).ok().filter(|path| *path < SLOTS).unwrap_or(OTHER),
+            Self::Digits(path) => {
+                u8::try_from(path).ok().filter(|path| *path < SLOTS).map_or(OTHER, |path| path + DIGITS)
+            }
+            Self::Node(_) => OTHER,
+        }
+    }
+}
+
 impl Step {
     fn new(name: &Name, spaces: Spaces, target: Target, next: KeyId) -> Self {
         let mut pattern = [0; PATTERN];
@@ -327,7 +354,7 @@ impl Step {
         }
         pattern[to..to + 2].copy_from_slice(b"\":");
         mask[1..len].fill(0xff);
-        Self { pattern: words(&pattern), mask: words(&mask), target, next, len: len as u8 }
+        Self { pattern: words(&pattern), mask: words(&mask), target, next, len: len as u8, slot: target.slot() }
     }
 
     /// Bytes from the comma to the value.
