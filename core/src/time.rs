@@ -34,11 +34,13 @@ impl EventTime {
     pub const MAX: Self = Self(i64::MAX);
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[inline]
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[inline]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
@@ -46,16 +48,19 @@ impl EventTime {
 
 impl ArrivalTime {
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[inline]
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[inline]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
     /// Read as an event time: an event that arrives now cannot honestly have happened later.
+    #[inline]
     pub const fn as_event_time(self) -> EventTime {
         EventTime(self.0)
     }
@@ -73,6 +78,7 @@ impl TimeDelta {
     pub const DAY: Self = Self(86_400_000);
 
     /// A distance in milliseconds.
+    #[inline]
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
     }
@@ -88,6 +94,7 @@ impl TimeDelta {
     }
 
     /// The distance in milliseconds.
+    #[inline]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
@@ -95,6 +102,7 @@ impl TimeDelta {
 
 impl Add<TimeDelta> for EventTime {
     type Output = Self;
+    #[inline]
     fn add(self, d: TimeDelta) -> Self {
         Self(self.0.saturating_add(d.0))
     }
@@ -102,6 +110,7 @@ impl Add<TimeDelta> for EventTime {
 
 impl Sub<TimeDelta> for EventTime {
     type Output = Self;
+    #[inline]
     fn sub(self, d: TimeDelta) -> Self {
         Self(self.0.saturating_sub(d.0))
     }
@@ -109,6 +118,7 @@ impl Sub<TimeDelta> for EventTime {
 
 impl Sub for EventTime {
     type Output = TimeDelta;
+    #[inline]
     fn sub(self, other: Self) -> TimeDelta {
         TimeDelta(self.0.saturating_sub(other.0))
     }
@@ -116,6 +126,7 @@ impl Sub for EventTime {
 
 impl Add<TimeDelta> for ArrivalTime {
     type Output = Self;
+    #[inline]
     fn add(self, d: TimeDelta) -> Self {
         Self(self.0.saturating_add(d.0))
     }

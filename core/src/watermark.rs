@@ -34,6 +34,8 @@ pub(crate) struct Tracker {
     estimator: Estimator,
     watermark: EventTime,
     arrival: Option<ArrivalTime>,
+    /// Whether the greatest arrival has grown since the watermark was moved: it may have bounded it.
+    freed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +56,7 @@ impl Tracker {
             Strategy::Arrival => Estimator::Arrival,
             Strategy::Given => Estimator::Given,
         };
-        Self { policy: *policy, estimator, watermark: EventTime::MIN, arrival: None }
+        Self { policy: *policy, estimator, watermark: EventTime::MIN, arrival: None, freed: false }
     }
 
     /// Feeds the arrival time of a record that was understood.
@@ -62,6 +64,7 @@ impl Tracker {
     pub(crate) fn arrived(&mut self, at: ArrivalTime) {
         if self.arrival.is_none_or(|c| c < at) {
             self.arrival = Some(at);
+            self.freed = true;
             if matches!(self.estimator, Estimator::Arrival) {
                 self.advance(at.as_event_time());
             }
@@ -80,7 +83,7 @@ impl Tracker {
     pub(crate) fn happened(&mut self, t: EventTime, source: u64) {
         let estimate = match &mut self.estimator {
             // Nothing but the greatest arrival could have changed the claim.
-            Estimator::Max(max) if t <= *max && self.arrival.is_none() => return,
+            Estimator::Max(max) if t <= *max && !self.freed => return,
             Estimator::Max(max) => {
                 *max = (*max).max(t);
                 *max
@@ -101,6 +104,7 @@ impl Tracker {
             claim = claim.min(c.as_event_time());
         }
         self.watermark = self.watermark.max(claim);
+        self.freed = false;
     }
 
     /// `EventTime::MIN` while nothing is known.
@@ -160,6 +164,7 @@ impl Tracker {
     pub(crate) fn set(&mut self, watermark: EventTime, arrival: Option<ArrivalTime>) {
         self.watermark = watermark;
         self.arrival = arrival;
+        self.freed = true;
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Frame {
 ///
 /// # Panics
 /// If the payload is longer than [`PAYLOAD_MAX`].
-#[inline]
+#[inline(always)]
 pub fn push(out: &mut Vec<u8>, kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, payload: &[u8]) {
     out.reserve(HEADER + payload.len());
     out.extend_from_slice(&header(kind, ordinal, arrival, payload.len()));
@@ -90,8 +90,12 @@ pub fn finish(out: &mut [u8], at: usize) {
     out[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
 }
 
-#[inline]
-fn header(kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, len: usize) -> [u8; HEADER] {
+/// The first [`HEADER`] bytes of a frame, before a payload of `len` bytes.
+///
+/// # Panics
+/// If that is over [`PAYLOAD_MAX`].
+#[inline(always)]
+pub fn header(kind: Kind, ordinal: u64, arrival: Option<ArrivalTime>, len: usize) -> [u8; HEADER] {
     let (kind, flags) = if kind == Kind::Oversize { (Kind::Record as u8, 1) } else { (kind as u8, 0) };
     let mut header = [0; HEADER];
     header[1..3].copy_from_slice(&[kind, flags]);
@@ -108,40 +112,58 @@ fn length(len: usize) -> u32 {
 }
 
 /// Reads the frame that begins at `at` of `bytes`.
-#[inline]
+#[inline(always)]
 pub fn read(bytes: &[u8], at: usize) -> Result<Frame, WireError> {
-    let what = "input frame";
-    let short = WireError::Short { what, have: bytes.len(), need: at.saturating_add(HEADER) };
-    let h = bytes.get(at..).and_then(|b| b.get(..HEADER)).ok_or(short)?;
-    let bad = |problem| WireError::Bad { what, at, problem };
-    let kind = match (h[1], h[2]) {
-        (1, 0) => Kind::Lines,
-        (2, 0) => Kind::Record,
-        (2, 1) => Kind::Oversize,
-        (4, 0) => Kind::Watermark,
-        (5, 0) => Kind::Tick,
-        (1 | 2 | 4 | 5, _) => return Err(bad("unknown flags")),
-        _ => return Err(bad("unknown kind, expected 1 (lines), 2 (record), 4 (watermark) or 5 (tick)")),
+    let Some(h) = bytes.get(at..).and_then(|b| b.first_chunk::<HEADER>()) else { return Err(short(bytes, at, HEADER)) };
+    let word = |i: usize| u64::from_le_bytes(*h[i..].first_chunk().expect("8 bytes of the header"));
+    let (first, arrival) = (word(0), word(16) as i64);
+    let kind = match first as u32 {
+        0x0000_0100 => Kind::Lines,
+        0x0000_0200 => Kind::Record,
+        0x0001_0200 => Kind::Oversize,
+        0x0000_0400 => Kind::Watermark,
+        0x0000_0500 => Kind::Tick,
+        _ => return Err(bad(at, what_kind(h))),
     };
-    if (h[0], h[3]) != (0, 0) {
-        return Err(bad("bytes 0 and 3 must be 0"));
-    }
-    let word = |i: usize| u64::from_le_bytes(h[i..i + 8].try_into().expect("8 bytes"));
-    let len = u32::from_le_bytes(h[4..8].try_into().expect("4 bytes")) as usize;
+    let len = (first >> 32) as usize;
     if len > PAYLOAD_MAX {
-        return Err(bad("payload over 64 MiB"));
+        return Err(bad(at, "payload over 64 MiB"));
     }
     let from = at + HEADER;
     let to = from + len;
     if to > bytes.len() {
-        return Err(WireError::Short { what, have: bytes.len(), need: to });
+        return Err(short(bytes, from, len));
     }
-    let arrival = word(16) as i64;
     let arrival = (arrival != NO_ARRIVAL).then(|| ArrivalTime::from_millis(arrival));
     if matches!(kind, Kind::Watermark | Kind::Tick) && (len > 0 || arrival.is_none()) {
-        return Err(bad("a watermark or tick has a time and no payload"));
+        return Err(bad(at, "a watermark or tick has a time and no payload"));
     }
     Ok(Frame { kind, ordinal: word(8), arrival, from, to })
+}
+
+const WHAT: &str = "input frame";
+
+#[cold]
+#[inline(never)]
+fn short(bytes: &[u8], at: usize, more: usize) -> WireError {
+    WireError::Short { what: WHAT, have: bytes.len(), need: at.saturating_add(more) }
+}
+
+#[cold]
+#[inline(never)]
+fn bad(at: usize, problem: &'static str) -> WireError {
+    WireError::Bad { what: WHAT, at, problem }
+}
+
+/// What is wrong with a header's first four bytes.
+#[cold]
+#[inline(never)]
+fn what_kind(h: &[u8; HEADER]) -> &'static str {
+    match h[1] {
+        1 | 2 | 4 | 5 if (h[0], h[3]) != (0, 0) => "bytes 0 and 3 must be 0",
+        1 | 2 | 4 | 5 => "unknown flags",
+        _ => "unknown kind, expected 1 (lines), 2 (record), 4 (watermark) or 5 (tick)",
+    }
 }
 
 #[cfg(test)]

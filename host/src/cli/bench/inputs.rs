@@ -15,7 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Files whose lines come as Kinesis carries records: each a frame with the time it arrived and its own position.
 pub(super) struct Framed(pub(super) FileSource);
 
-struct FramedReader(Box<dyn LaneReader>);
+struct FramedReader {
+    lines: Box<dyn LaneReader>,
+    /// Lines that are to be framed.
+    scratch: Vec<u8>,
+    /// The same, where their frames had no room.
+    waiting: Option<Chunk>,
+}
 
 #[async_trait]
 impl Source for Framed {
@@ -40,37 +46,80 @@ impl Source for Framed {
     }
 
     async fn open(&self, lane: &LaneInfo, from: Option<&Position>) -> Result<Box<dyn LaneReader>, SourceError> {
-        Ok(Box::new(FramedReader(self.0.open(lane, from).await?)))
+        let lines = self.0.open(lane, from).await?;
+        Ok(Box::new(FramedReader { lines, scratch: Vec::new(), waiting: None }))
     }
 }
 
 #[async_trait]
 impl LaneReader for FramedReader {
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError> {
-        Ok(match self.0.next(bytes).await? {
+        let next = match self.waiting.take() {
+            Some(chunk) => Next::Chunk(chunk),
+            None => self.lines.next(bytes).await?,
+        };
+        Ok(match next {
             Next::Chunk(chunk) => Next::Chunk(one_by_one(chunk)),
             other => other,
         })
     }
+
+    fn fill(&mut self, place: &mut [u8]) -> Option<(usize, Chunk)> {
+        if self.waiting.is_some() {
+            return None;
+        }
+        // Headers are a quarter of all but for short lines.
+        self.scratch.resize(place.len() / 4 * 3, 0);
+        let (len, mut chunk) = self.lines.fill(&mut self.scratch)?;
+        let lines = &self.scratch[..len];
+        if len + count(&chunk.places) * frame::HEADER > place.len() {
+            chunk.frames = lines.to_vec();
+            self.waiting = Some(chunk);
+            return None;
+        }
+        let mut at = 0;
+        let places = frame_each(lines, &chunk.places, |head, record| {
+            let to = at + frame::HEADER + record.len();
+            let (header, payload) = place[at..to].split_at_mut(frame::HEADER);
+            header.copy_from_slice(head);
+            payload.copy_from_slice(record);
+            at = to;
+        });
+        Some((at, Chunk { places, ..chunk }))
+    }
 }
 
-fn one_by_one(chunk: Chunk) -> Chunk {
+fn count(places: &Places) -> usize {
+    let Places::Lines { count, .. } = places else { unreachable!("the file source counts lines") };
+    *count as usize
+}
+
+/// Gives each line of a frame as a record, with its frame's header; and what they are called.
+fn frame_each(lines: &[u8], places: &Places, mut each: impl FnMut(&[u8; frame::HEADER], &[u8])) -> Places {
     let now = Some(ArrivalTime::from_millis(clock::now_ms()));
-    let whole = frame::read(&chunk.frames, 0).expect("the file source makes frames");
-    let payload = &chunk.frames[whole.from..whole.to];
-    let Places::Lines { count, .. } = chunk.places else { unreachable!("the file source counts lines") };
-    let mut frames = Vec::with_capacity(payload.len() + count as usize * frame::HEADER);
-    let mut positions = Positions::with_capacity(count as usize, SEQUENCE_DIGITS);
+    let whole = frame::read(lines, 0).expect("the file source makes frames");
+    let payload = &lines[whole.from..whole.to];
+    let mut positions = Positions::with_capacity(count(places), SEQUENCE_DIGITS);
     let mut number = SequenceNumber::at(whole.ordinal);
     let mut from = 0;
-    while from < payload.len() {
-        let end = memchr::memchr(b'\n', &payload[from..]).map_or(payload.len(), |i| from + i);
-        frame::push(&mut frames, Kind::Record, whole.ordinal + positions.len() as u64, now, &payload[from..end]);
+    let open = payload.last().is_some_and(|last| *last != b'\n').then_some(payload.len());
+    for end in memchr::memchr_iter(b'\n', payload).chain(open) {
+        let record = &payload[from..end];
+        each(&frame::header(Kind::Record, whole.ordinal + positions.len() as u64, now, record.len()), record);
         positions.push(number.text());
         number.step();
         from = end + 1;
     }
-    Chunk { frames, places: Places::Records { first: whole.ordinal, positions }, ..chunk }
+    Places::Records { first: whole.ordinal, positions }
+}
+
+fn one_by_one(chunk: Chunk) -> Chunk {
+    let mut frames = Vec::with_capacity(chunk.frames.len() + count(&chunk.places) * frame::HEADER);
+    let places = frame_each(&chunk.frames, &chunk.places, |head, record| {
+        frames.extend_from_slice(head);
+        frames.extend_from_slice(record);
+    });
+    Chunk { frames, places, ..chunk }
 }
 
 /// A position with as many digits as Kinesis writes. Counted up as text, since formatting each number would take longer
