@@ -4,6 +4,9 @@
 //! lane: source -> engine -> effects --+
 //! lane: source -> engine -> effects --+--> rows -> NDJSON, final windows first
 //! ```
+//! Each lane has a thread of its own, which reads too where the source lets it: what a lane works on stays in the cache of
+//! the core that it runs on.
+//!
 //! Invariants
 //! - Rows are the ones that a run would have in its store after the same records.
 //! - Memory is bounded by the windows that are still open and the late rows: final windows are written and forgotten.
@@ -11,7 +14,7 @@
 //! Not here: the text of a row (`plimsoll_core::rows`), what is read (`source`).
 
 use crate::runtime::{EngineError, Engines, Flush};
-use crate::source::{LaneInfo, Next, Position, Source, SourceError};
+use crate::source::{LaneInfo, Next, Places, Position, Source, SourceError};
 use plimsoll_core::account::Account;
 use plimsoll_core::policy::Policy;
 use plimsoll_core::rows::{Rows, RowsError};
@@ -20,11 +23,14 @@ use plimsoll_core::wire::effects::{self, DeadLetter, Effects, Progress};
 use plimsoll_core::wire::panes::{self as wire_panes, Pane};
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// Payload bytes handed to the engine at once. The chunk that is worked on, the one that is read ahead and the engine's
-/// own copy fit a core's cache together: twice as much takes a tenth longer.
+/// Payload bytes handed to the engine at once: with what it looks at again and again they fit a core's cache.
 pub const CHUNK_BYTES: usize = 512 << 10;
+/// After so many bytes of frames a lane gives out its rows. For each chunk, lanes would often stop for each other's rows.
+const FLUSH_BYTES: usize = 2 << 20;
 /// Effects that may wait to be merged: what a lane may be ahead of the rows.
 const EFFECTS_WAITING_MAX: usize = 8;
 
@@ -44,6 +50,9 @@ pub enum PreviewError {
     /// The rows cannot be written.
     #[error("cannot write the rows")]
     Write(#[from] io::Error),
+    /// The system has no thread for a lane.
+    #[error("no thread for another lane")]
+    Thread(#[source] io::Error),
 }
 
 /// What is watched while it runs.
@@ -79,7 +88,8 @@ struct Piece {
     lane: usize,
     effects: Effects,
     panes: Vec<Pane>,
-    places: Vec<Option<Position>>,
+    /// Where the records of the dead letters stand.
+    dead_at: Vec<Option<Position>>,
     source_bytes: u64,
 }
 
@@ -98,30 +108,38 @@ pub async fn preview(
     let mut rows = Rows::with_lanes(&policy, lanes.len().max(1));
     let wants_panes = watch.wants_panes();
     let (send, mut receive) = mpsc::channel::<Result<Piece, PreviewError>>(EFFECTS_WAITING_MAX);
+    let mut threads = Vec::with_capacity(lanes.len());
     for (lane, info) in lanes.into_iter().enumerate() {
         let (source, engines, policy, send) =
             (Arc::clone(&source), Arc::clone(&engines), Arc::clone(&policy), send.clone());
-        tokio::spawn(async move {
-            if let Err(e) = one_lane(lane, &info, &*source, &*engines, &policy, wants_panes, &send).await {
-                // If nobody listens any more, somebody else's error came first.
-                let _ = send.send(Err(e)).await;
-            }
-        });
+        let runtime = Handle::current();
+        let run = move || {
+            runtime.block_on(async {
+                if let Err(e) = one_lane(lane, &info, &*source, &*engines, &policy, wants_panes, &send).await {
+                    // If nobody listens any more, somebody else's error came first.
+                    let _ = send.send(Err(e)).await;
+                }
+            });
+        };
+        threads
+            .push(std::thread::Builder::new().name(format!("lane {lane}")).spawn(run).map_err(PreviewError::Thread)?);
     }
     drop(send);
     let mut text = Vec::new();
     let mut written = 0;
     while let Some(piece) = receive.recv().await {
-        let Piece { lane, effects, panes, places, source_bytes } = piece?;
+        let Piece { lane, effects, panes, dead_at, source_bytes } = piece?;
         watch.read(source_bytes);
         watch.panes(&panes);
         rows.add_lane(lane, effects)?;
-        for (letter, place) in rows.take_dead().iter().zip(&places) {
+        for (letter, place) in rows.take_dead().iter().zip(&dead_at) {
             watch.dead(letter, place.as_ref(), &rows.explain(letter));
         }
         rows.drain_final(&mut text);
         written += write(out, &mut text)?;
     }
+    // All have let go of the channel. One that panicked has not read its lane to the end.
+    threads.into_iter().try_for_each(JoinHandle::join).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     rows.write_main(&mut text);
     written += write(out, &mut text)?;
     out.flush()?;
@@ -156,19 +174,39 @@ async fn one_lane(
     let mut reader = source.open(info, None).await?;
     let mut engine = engines.open(policy, None)?;
     let mut bytes = Vec::new();
+    // Since the last flush.
+    let (mut places, mut frame_bytes, mut source_bytes) = (Vec::new(), 0, 0);
     loop {
-        let chunk = match reader.next(CHUNK_BYTES).await? {
-            Next::Chunk(chunk) => Some(chunk),
-            Next::Idle => continue,
-            Next::End => None,
+        let mut filled = None;
+        engine.apply_filled(CHUNK_BYTES, &mut |place| {
+            filled = reader.fill(place);
+            filled.as_ref().map_or(0, |(len, _)| *len)
+        })?;
+        let next = match filled {
+            Some((len, chunk)) => Some((len, chunk)),
+            None => match reader.next(CHUNK_BYTES).await? {
+                Next::Chunk(chunk) => {
+                    engine.apply(&chunk.frames)?;
+                    Some((chunk.frames.len(), chunk))
+                }
+                Next::Idle => continue,
+                Next::End => None,
+            },
         };
-        let mode = if chunk.is_some() { Flush::Final } else { Flush::Drain };
-        // In the task itself: a chunk takes about a millisecond, and a lane that stays on its thread finds its keys and rows
-        // in that core's cache. Handed over to another thread for each chunk, two lanes would move between the cores.
+        let mode = match next {
+            Some((len, chunk)) => {
+                frame_bytes += len;
+                source_bytes += chunk.source_bytes;
+                places.push(chunk.places);
+                // A source that has less than was asked for has no more for now, and somebody may wait for what there is.
+                if len > CHUNK_BYTES / 2 && frame_bytes < FLUSH_BYTES {
+                    continue;
+                }
+                Flush::Final
+            }
+            None => Flush::Drain,
+        };
         let lie = |e: WireError| EngineError::Lie { detail: e.to_string() };
-        if let Some(chunk) = &chunk {
-            engine.apply(&chunk.frames)?;
-        }
         let mut panes = Vec::new();
         if wants_panes {
             // A flush forgets them.
@@ -177,10 +215,13 @@ async fn one_lane(
         }
         engine.flush(mode, &mut bytes)?;
         let effects = effects::decode(&bytes).map_err(lie)?;
-        let places = effects.dead.iter().map(|d| chunk.as_ref().and_then(|c| c.places.find(d.ordinal))).collect();
-        let source_bytes = chunk.as_ref().map_or(0, |c| c.source_bytes);
-        if send.send(Ok(Piece { lane, effects, panes, places, source_bytes })).await.is_err() || chunk.is_none() {
+        let place = |letter: &DeadLetter| places.iter().find_map(|places: &Places| places.find(letter.ordinal));
+        let dead_at = effects.dead.iter().map(place).collect();
+        let piece = Piece { lane, effects, panes, dead_at, source_bytes: std::mem::take(&mut source_bytes) };
+        if send.send(Ok(piece)).await.is_err() || mode == Flush::Drain {
             return Ok(());
         }
+        frame_bytes = 0;
+        places.clear();
     }
 }

@@ -1,7 +1,7 @@
 //! Files as a source: every kind of bad input, going on at any position, growth and rotation.
 
-use plimsoll::source::file::{FileLanes, FileOptions, FileSource, Follow};
-use plimsoll::source::{LaneReader, Next, Position, Source, SourceError};
+use plimsoll::source::file::{FileLanes, FileOptions, FileSource, Follow, Reads};
+use plimsoll::source::{Chunk, LaneReader, Next, Position, Source, SourceError};
 use plimsoll_core::wire::frame::{self, Kind};
 use proptest::prelude::*;
 use std::fs::{self, File, OpenOptions};
@@ -26,6 +26,12 @@ fn following() -> FileOptions {
     options
 }
 
+fn here() -> FileOptions {
+    let mut options = options();
+    options.reads = Reads::Here;
+    options
+}
+
 fn source(pattern: &Path, options: FileOptions) -> Result<FileSource, SourceError> {
     FileSource::new(&[pattern.to_str().unwrap().to_owned()], options)
 }
@@ -46,6 +52,8 @@ struct Got {
     /// Records before each position.
     ends: Vec<(usize, Position)>,
     source_bytes: u64,
+    /// Chunks that were read into the caller's place.
+    filled: u64,
     error: Option<SourceError>,
 }
 
@@ -63,11 +71,22 @@ impl Got {
     }
 }
 
+/// Asks as a caller with a place of its own does.
+async fn next(reader: &mut dyn LaneReader, bytes: usize) -> (bool, Result<Next, SourceError>) {
+    let mut place = vec![b'?'; bytes];
+    let Some((len, chunk)) = reader.fill(&mut place) else { return (false, reader.next(bytes).await) };
+    place.truncate(len);
+    assert!(chunk.frames.is_empty());
+    (true, Ok(Next::Chunk(Chunk { frames: place, ..chunk })))
+}
+
 /// Reads until nothing is there, the end, or an error.
 async fn read(reader: &mut dyn LaneReader, bytes: usize) -> Got {
     let mut got = Got::default();
     loop {
-        let chunk = match reader.next(bytes).await {
+        let (filled, next) = next(reader, bytes).await;
+        got.filled += u64::from(filled);
+        let chunk = match next {
             Ok(Next::Chunk(chunk)) => chunk,
             Ok(Next::Idle | Next::End) => return got,
             Err(e) => {
@@ -278,15 +297,20 @@ proptest! {
             let text = lines(n, seed);
             dir.write(name, if name == "b.gz" { &text } else { text.trim_end_matches('\n') });
         }
-        let source = source(&dir.path("*"), options()).unwrap();
         runtime().block_on(async {
-            let all = read_all(&source, None, sizes[0]).await;
-            assert!(all.error.is_none() && all.ends.len() >= 4);
-            for (before, end) in &all.ends {
-                let rest = read_all(&source, Some(end), sizes[before % 4]).await;
-                assert!(rest.error.is_none(), "{:?}", rest.error);
-                assert!(rest.records == all.records[*before..], "from {end:?}");
+            let (ahead, here) = (source(&dir.path("*"), options()).unwrap(), source(&dir.path("*"), here()).unwrap());
+            let mut found = Vec::new();
+            for (first, second) in [(&ahead, &here), (&here, &ahead)] {
+                let all = read_all(first, None, sizes[0]).await;
+                assert!(all.error.is_none() && all.ends.len() >= 4);
+                for (before, end) in &all.ends {
+                    let rest = read_all(second, Some(end), sizes[before % 4]).await;
+                    assert!(rest.error.is_none(), "{:?}", rest.error);
+                    assert!(rest.records == all.records[*before..], "from {end:?}");
+                }
+                found.push((all.records, all.source_bytes));
             }
+            assert!(found[0] == found[1], "both ways of reading give the same");
         });
     }
 }
@@ -295,11 +319,31 @@ proptest! {
 fn an_oversize_line_is_one_record_and_its_neighbours_are_whole() {
     let dir = Dir::new();
     let long = "x".repeat(plimsoll::source::LINE_BYTES_MAX + 1);
-    dir.write("a.zst", &format!("{{\"n\":1}}\n{long}\n{{\"n\":3}}\n"));
-    let source = source(&dir.path("a.zst"), options()).unwrap();
-    let got = runtime().block_on(read_all(&source, None, 1 << 20));
-    let short: Vec<_> = got.records.iter().map(|(place, text)| (place.as_str(), text.len())).collect();
-    assert_eq!(short, [("a.zst:1", 7), ("a.zst:2", plimsoll::source::OVERSIZE_PREFIX), ("a.zst:3", 7)]);
+    for (name, options) in [("a.zst", options()), ("b.ndjson", here())] {
+        dir.write(name, &format!("{{\"n\":1}}\n{long}\n{{\"n\":3}}\n"));
+        let source = source(&dir.path(name), options).unwrap();
+        let got = runtime().block_on(read_all(&source, None, 1 << 20));
+        let short: Vec<_> = got.records.iter().map(|(place, text)| (place.clone(), text.len())).collect();
+        let place = |line: u32| format!("{name}:{line}");
+        assert_eq!(short, [(place(1), 7), (place(2), plimsoll::source::OVERSIZE_PREFIX), (place(3), 7)]);
+    }
+}
+
+#[test]
+fn plain_files_are_read_straight_into_the_callers_place() {
+    let dir = Dir::new();
+    let text = lines(3_000, 5);
+    let path = dir.write("a.ndjson", text.trim_end_matches('\n'));
+    runtime().block_on(async {
+        let got = read_all(&source(&path, here()).unwrap(), None, 1 << 16).await;
+        // Its beginning and its end, which has no newline, are not.
+        assert!(got.error.is_none() && got.filled > 10 && got.filled + 2 >= got.ends.len() as u64, "{}", got.filled);
+        assert_eq!(got.text(), text.trim_end_matches('\n').to_owned() + "\n");
+        // Lines longer than the place go the other way round.
+        let long = format!("{{\"n\":1}}\n{{\"x\":\"{}\"}}\n{{\"n\":2}}\n", "y".repeat(300_000));
+        let path = dir.write("b.ndjson", &long);
+        assert_eq!(read_all(&source(&path, here()).unwrap(), None, 1 << 16).await.text(), long);
+    });
 }
 
 /// Reads two files to the end, changes something, and goes on.
@@ -377,17 +421,19 @@ fn a_plain_file_may_be_compressed_between_two_runs() {
 #[test]
 fn a_file_that_shrinks_under_the_reader_is_noticed() {
     runtime().block_on(async {
-        let dir = Dir::new();
-        let path = dir.write("a.ndjson", &lines(5000, 1));
-        let source = source(&path, options()).unwrap();
-        let mut reader = open(&source, None).await.unwrap();
-        assert!(matches!(reader.next(1 << 16).await, Ok(Next::Chunk(_))));
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
-        let got = read(reader.as_mut(), 1 << 16).await;
-        assert!(matches!(got.error, Some(SourceError::Gap(_))), "{:?}", got.error);
-        assert!(got.error().contains("shrank while it was read") && got.error().contains("now 300000"));
-        let again = reader.next(1 << 16).await.unwrap_err();
-        assert!(again.to_string().contains("open the lane again"), "{again}");
+        for options in [options(), here()] {
+            let dir = Dir::new();
+            let path = dir.write("a.ndjson", &lines(5000, 1));
+            let source = source(&path, options).unwrap();
+            let mut reader = open(&source, None).await.unwrap();
+            assert!(matches!(next(reader.as_mut(), 1 << 16).await, (_, Ok(Next::Chunk(_)))));
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
+            let got = read(reader.as_mut(), 1 << 16).await;
+            assert!(matches!(got.error, Some(SourceError::Gap(_))), "{:?}", got.error);
+            assert!(got.error().contains("shrank while it was read") && got.error().contains("now 300000"));
+            let again = next(reader.as_mut(), 1 << 16).await.1.unwrap_err();
+            assert!(again.to_string().contains("open the lane again"), "{again}");
+        }
     });
 }
 

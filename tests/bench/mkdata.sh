@@ -16,9 +16,11 @@ for n in "$@"; do
       future=; [ "$kind" = w1 ] && future="--future 0"
       # shellcheck disable=SC2086 # an option and its value, or nothing
       "$python" "$here/gen.py" "$kind" "$n" "$in" $future
-      # Lines dealt in turn to two files: what two shards would carry.
+      # Lines dealt in turn to two files: what two shards would carry. In pieces as large as those of the whole file, since
+      # the pages of a file that was written line by line take its readers longer.
       rm -rf "$data/$kind-$n.part"; mkdir "$data/$kind-$n.part"
-      split -n r/2 -d -a 1 --additional-suffix=.ndjson "$in" "$data/$kind-$n.part/part-"
+      split -n r/2 -d -a 1 --additional-suffix=.ndjson --filter='dd of="$FILE" bs=4M iflag=fullblock status=none' \
+        "$in" "$data/$kind-$n.part/part-"
       mv "$data/$kind-$n.part" "$data/$kind-$n.rr2"
     fi
     "$limit" "$query" "$in" "$data/ref/$query-$n.ndjson" >/dev/null

@@ -19,7 +19,7 @@ use crate::live::{About, StatusHub};
 use crate::preview::{Watch, preview};
 use crate::runtime::Engines;
 use crate::source::Source;
-use crate::source::file::{FileLanes, FileOptions, FileSource};
+use crate::source::file::{FileLanes, FileOptions, FileSource, Reads};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Completeness, Layout, RowQuery, Store, StoreError};
 use anyhow::anyhow;
@@ -148,7 +148,9 @@ struct Counts {
 
 fn source(input: &str, args: &Args) -> Result<Arc<dyn Source>, Failure> {
     let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
-    let options = FileOptions { lanes, ..FileOptions::default() };
+    // The driver's lanes share their threads.
+    let reads = if args.sqlite.is_some() { Reads::Ahead } else { Reads::Here };
+    let options = FileOptions { lanes, reads, ..FileOptions::default() };
     let files = FileSource::new(&[input.to_owned()], options).map_err(|e| Exit::Input.because(e))?;
     Ok(if args.framed { Arc::new(Framed(files)) } else { Arc::new(files) })
 }

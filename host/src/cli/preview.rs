@@ -5,7 +5,7 @@ use super::dead::DeadLine;
 use super::progress;
 use super::{Exit, Failure, Outcome};
 use crate::preview::{PreviewError, Summary, Watch, preview as run};
-use crate::source::file::{FileLanes, FileOptions, FileSource};
+use crate::source::file::{FileLanes, FileOptions, FileSource, Reads};
 use crate::source::stdin::Pipe;
 use crate::source::{Position, Source};
 use anyhow::anyhow;
@@ -66,7 +66,7 @@ pub async fn preview(args: Args) -> Outcome {
         (Arc::new(Pipe::stdin()), None)
     } else {
         let lanes = if args.lane_per_file { FileLanes::PerFile } else { FileLanes::One };
-        let options = FileOptions { lanes, ..FileOptions::default() };
+        let options = FileOptions { lanes, reads: Reads::Here, ..FileOptions::default() };
         let files = FileSource::new(&args.inputs, options).map_err(|e| Exit::Input.because(e))?;
         let size = files.size().map_err(|e| Exit::Input.because(e))?;
         (Arc::new(files), Some(size))

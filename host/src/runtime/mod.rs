@@ -27,6 +27,15 @@ pub enum Flush {
 pub trait Engine: Send {
     /// Feeds frames (`plimsoll_core::wire::frame`). On `BadFrame` none of them was applied.
     fn apply(&mut self, frames: &[u8]) -> Result<(), EngineError>;
+    /// As `apply`, of what `fill` puts into a place for `room` bytes of the engine's own, which spares a copy. It says how
+    /// many bytes are frames; nothing is applied if none are.
+    fn apply_filled(&mut self, room: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), EngineError> {
+        let mut frames = vec![0; room];
+        match fill(&mut frames) {
+            0 => Ok(()),
+            len => self.apply(&frames[..len]),
+        }
+    }
     /// Rows and dead letters that a flush would give out now.
     fn pending(&mut self) -> Result<u64, EngineError>;
     /// Gives out effects (`plimsoll_core::wire::effects`) into `out`, which is cleared first.

@@ -54,6 +54,14 @@ impl Engine for NativeEngine {
             .map_err(|e| EngineError::Refused { status: BAD_FRAME, detail: e.to_string() })
     }
 
+    fn apply_filled(&mut self, room: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), EngineError> {
+        self.input.resize(self.input.len().max(room + PADDING), 0);
+        let len = fill(&mut self.input[..room]);
+        self.input[len..len + PADDING].fill(0);
+        let applied = if len == 0 { Ok(()) } else { self.engine.apply(&self.input, len) };
+        applied.map_err(|e| EngineError::Refused { status: BAD_FRAME, detail: e.to_string() })
+    }
+
     fn pending(&mut self) -> Result<u64, EngineError> {
         Ok(self.engine.pending())
     }

@@ -1,5 +1,8 @@
 //! Lets blocking reads overlap with the engine: one chunk is read ahead while the last one is worked on.
 //!
+//! A caller with a thread for each lane reads plain files on that thread instead: what is read then lies in the cache of the
+//! core that counts it, and two lanes on two cores do not wait for each other's readers.
+//!
 //! Invariants
 //! - At most one chunk is ahead: memory is bounded by two chunks.
 //! - Dropping the future of `next` loses nothing: the read goes on and the next call takes its result.
@@ -7,7 +10,7 @@
 //!
 //! Not here: what is read (`file`, `generator`).
 
-use super::{LaneReader, Next, SourceError};
+use super::{Chunk, LaneReader, Next, SourceError};
 use async_trait::async_trait;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -16,6 +19,14 @@ use tokio::task::JoinHandle;
 pub(super) trait Strand: Send + 'static {
     /// The next chunk of about `bytes`.
     fn step(&mut self, bytes: usize) -> Result<Next, SourceError>;
+    /// Whether whoever asks takes the next step on its own thread.
+    fn here(&self) -> bool {
+        false
+    }
+    /// As `LaneReader::fill`.
+    fn fill(&mut self, _place: &mut [u8]) -> Option<(usize, Chunk)> {
+        None
+    }
 }
 
 /// What a step on the blocking pool gives back.
@@ -53,24 +64,41 @@ fn begin<S: Strand>(mut strand: S, bytes: usize) -> State<S> {
 
 #[async_trait]
 impl<S: Strand> LaneReader for Ahead<S> {
+    fn fill(&mut self, place: &mut [u8]) -> Option<(usize, Chunk)> {
+        match &mut self.state {
+            Some(State::Resting(strand)) if strand.here() => strand.fill(place),
+            _ => None,
+        }
+    }
+
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError> {
         if matches!(self.state, Some(State::Waiting(_))) {
             tokio::time::sleep(self.poll).await;
         }
-        self.state = match self.state.take().expect("put back by every call") {
-            State::Resting(strand) | State::Waiting(strand) => Some(begin(strand, bytes)),
-            other => Some(other),
-        };
-        let Some(State::Reading(step)) = &mut self.state else {
-            return Err(SourceError::Refused("this reader ended with an error; open the lane again".to_owned()));
-        };
-        let (strand, next) = match step.await {
-            Ok(done) => done,
-            Err(e) => std::panic::resume_unwind(e.into_panic()),
+        let (strand, next) = match self.state.take().expect("put back by every call") {
+            State::Resting(mut strand) | State::Waiting(mut strand) if strand.here() => {
+                let next = strand.step(bytes);
+                (strand, next)
+            }
+            State::Broken => {
+                self.state = Some(State::Broken);
+                return Err(SourceError::Refused("this reader ended with an error; open the lane again".to_owned()));
+            }
+            state => {
+                let reading = match state {
+                    State::Resting(strand) | State::Waiting(strand) => begin(strand, bytes),
+                    reading => reading,
+                };
+                let State::Reading(step) = self.state.insert(reading) else { unreachable!("it reads now") };
+                match step.await {
+                    Ok(done) => done,
+                    Err(e) => std::panic::resume_unwind(e.into_panic()),
+                }
+            }
         };
         self.state = Some(match &next {
-            Ok(Next::Chunk(_)) => begin(strand, bytes),
-            Ok(Next::End) => State::Resting(strand),
+            Ok(Next::Chunk(_)) if !strand.here() => begin(strand, bytes),
+            Ok(Next::Chunk(_) | Next::End) => State::Resting(strand),
             Ok(Next::Idle) | Err(SourceError::Passing(_)) => State::Waiting(strand),
             Err(_) => State::Broken,
         });

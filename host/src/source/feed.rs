@@ -18,6 +18,14 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 pub(super) trait Feed: Send {
     /// Appends up to `bytes` bytes and says how many; 0 at the end. After an error, what came before it is appended.
     fn more(&mut self, into: &mut Vec<u8>, bytes: usize) -> Result<usize, SourceError>;
+    /// Puts bytes into `place` until it is full or there are no more, and says how many; 0 at the end. It errs only where
+    /// there is none before the error.
+    fn fill(&mut self, place: &mut [u8]) -> Result<usize, SourceError> {
+        let mut bytes = Vec::with_capacity(place.len());
+        let read = self.more(&mut bytes, place.len());
+        place[..bytes.len()].copy_from_slice(&bytes);
+        if bytes.is_empty() { read } else { Ok(bytes.len()) }
+    }
     /// Bytes taken so far as the source stores them, that is compressed.
     fn taken(&self) -> u64;
 }
@@ -102,22 +110,49 @@ impl Feed for PlainFile {
         self.at += n as u64;
         read.map_err(|e| trouble(&self.name, &e))?;
         if n < bytes {
-            let size = size(&self.file, &self.name)?;
-            if size < self.size_max.max(self.at) {
-                return Err(SourceError::Gap(format!(
-                    "{} shrank while it was read: it had {} bytes, now {size}. What was cut off cannot be counted any \
-                     more; put the whole file back and run again, or let the writer rotate by renaming",
-                    self.name,
-                    self.size_max.max(self.at)
-                )));
+            self.has_not_shrunk()?;
+        }
+        Ok(n)
+    }
+
+    fn fill(&mut self, place: &mut [u8]) -> Result<usize, SourceError> {
+        let mut n = 0;
+        while n < place.len() {
+            match self.file.read(&mut place[n..]) {
+                Ok(0) => break,
+                Ok(more) => n += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever asks for more hears of it.
+                Err(_) if n > 0 => break,
+                Err(e) => return Err(trouble(&self.name, &e)),
             }
-            self.size_max = size;
+        }
+        self.at += n as u64;
+        if n == 0 {
+            self.has_not_shrunk()?;
         }
         Ok(n)
     }
 
     fn taken(&self) -> u64 {
         self.at
+    }
+}
+
+impl PlainFile {
+    /// At its end, the file must not have lost what it once had.
+    fn has_not_shrunk(&mut self) -> Result<(), SourceError> {
+        let size = size(&self.file, &self.name)?;
+        if size < self.size_max.max(self.at) {
+            return Err(SourceError::Gap(format!(
+                "{} shrank while it was read: it had {} bytes, now {size}. What was cut off cannot be counted any \
+                     more; put the whole file back and run again, or let the writer rotate by renaming",
+                self.name,
+                self.size_max.max(self.at)
+            )));
+        }
+        self.size_max = size;
+        Ok(())
     }
 }
 

@@ -62,6 +62,17 @@ pub enum FileLanes {
     PerFile,
 }
 
+/// Which thread reads a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// Another one, a chunk ahead.
+    #[default]
+    Ahead,
+    /// The one that asks, which waits for the file system; for callers with a thread for each lane. Compressed files are
+    /// read ahead all the same: unpacking them takes as long as counting.
+    Here,
+}
+
 /// How files are read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -72,11 +83,18 @@ pub struct FileOptions {
     pub follow: Follow,
     /// When following: how long to wait before looking again. Default: 200 ms.
     pub poll: Duration,
+    /// Default: [`Reads::Ahead`].
+    pub reads: Reads,
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        Self { lanes: FileLanes::default(), follow: Follow::default(), poll: Duration::from_millis(200) }
+        Self {
+            lanes: FileLanes::default(),
+            follow: Follow::default(),
+            poll: Duration::from_millis(200),
+            reads: Reads::default(),
+        }
     }
 }
 
@@ -147,9 +165,9 @@ impl Source for FileSource {
             FileLanes::PerFile => FileSet::only(path_of(lane)?),
         };
         let mark = from.map(Mark::parse).transpose()?;
-        let FileOptions { follow, poll, .. } = self.options;
+        let FileOptions { follow, poll, reads, .. } = self.options;
         // Moving to a position in a compressed file reads all before it.
-        let walk = tokio::task::spawn_blocking(move || Walk::new(set, follow, mark.as_ref()));
+        let walk = tokio::task::spawn_blocking(move || Walk::new(set, (follow, reads), mark.as_ref()));
         Ok(Box::new(Ahead::new(
             walk.await.map_err(|e| std::panic::resume_unwind(e.into_panic())).and_then(|w| w)?,
             poll,

@@ -142,6 +142,38 @@ impl Cutter {
         }
     }
 
+    /// Reads whole lines straight into `place`, as `next` gives them: how many bytes the frame has, and the piece without it.
+    /// `None` says nothing but that `next` is to be asked: at a file's beginning and end, where a line is longer than the place,
+    /// where something is wrong.
+    pub(super) fn fill_place(&mut self, feed: &mut dyn Feed, place: &mut [u8]) -> Option<(usize, Piece)> {
+        let (header, lines) = place.split_at_mut_checked(frame::HEADER)?;
+        let usual = self.offset > 0 && !self.ends_open && self.oversize.is_none() && self.error.is_none();
+        if !usual || self.carry.len() + READ_MIN > lines.len() || lines.len() > READ_MAX {
+            return None;
+        }
+        let from = self.carry.len();
+        lines[..from].copy_from_slice(&self.carry);
+        let read = match feed.fill(&mut lines[from..]) {
+            Ok(n) => n,
+            Err(e) => {
+                self.error = Some(e);
+                return None;
+            }
+        };
+        let read = &lines[..from + read];
+        let Some(last) = memchr::memrchr(b'\n', read) else {
+            self.carry = read.to_vec();
+            return None;
+        };
+        let (lines, rest) = read.split_at(last + 1);
+        self.carry.clear();
+        self.carry.extend_from_slice(rest);
+        header.copy_from_slice(&frame::header(Kind::Lines, self.ordinal, None, lines.len()));
+        let count = memchr::memchr_iter(b'\n', lines).count() as u64;
+        self.delivered(lines, lines.len() as u64);
+        Some((frame::HEADER + lines.len(), self.piece(Vec::new(), count)))
+    }
+
     /// Reads until there is a newline. `None`: the line has become too long.
     fn fill(&mut self, feed: &mut dyn Feed, want: usize, at_end: AtEnd) -> Result<Option<Cut>, SourceError> {
         let mut buf = Vec::with_capacity(frame::HEADER + self.carry.len().max(want) + READ_MIN);

@@ -68,6 +68,22 @@ fn lines(cutter: &mut Cutter, feed: &mut dyn Feed, want: usize, at_end: AtEnd) -
     }
 }
 
+/// The same by places of the caller's, as far as they are taken.
+fn filled(cutter: &mut Cutter, feed: &mut dyn Feed, place: usize) -> Vec<Line> {
+    let mut out = Vec::new();
+    let mut place = vec![b'?'; place];
+    while let Some((len, piece)) = cutter.fill_place(feed, &mut place) {
+        let f = frame::read(&place[..len], 0).unwrap();
+        assert_eq!((f.to, f.ordinal, f.kind, piece.frames.len()), (len, piece.first, Kind::Lines, 0));
+        let text = place[f.from..f.to].strip_suffix(b"\n").expect("whole lines");
+        for (i, text) in (0..).zip(text.split(|b| *b == b'\n')) {
+            let (ordinal, line) = (piece.first + i, piece.first_line + i);
+            out.push(Line { ordinal, line, oversize: false, text: text.to_vec() });
+        }
+    }
+    out
+}
+
 fn expected(bytes: &[u8]) -> Vec<Line> {
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     let mut texts: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
@@ -93,6 +109,22 @@ proptest! {
         let (found, error) = lines(&mut Cutter::start(0), &mut Pieces::new(&bytes, &sizes), 1, AtEnd::Whole);
         prop_assert!(error.is_none());
         prop_assert_eq!(found, expected(&bytes));
+    }
+
+    #[test]
+    fn places_of_the_callers_are_filled_with_the_same_lines(bytes in text(), size in 1..40usize, more in 0..40usize) {
+        let mut cutter = Cutter::start(0);
+        // Begun as ever, then filled, then ended as ever.
+        let begun = [b"{}\n", &bytes[..]].concat();
+        let mut feed = Pieces::new(&begun, &[3, size]);
+        let Cut::Lines(piece) = cutter.next(&mut feed, 1, AtEnd::Whole).unwrap() else { panic!("there is a line") };
+        prop_assert_eq!(piece.count, 1);
+        let mut found = filled(&mut cutter, &mut feed, frame::HEADER + READ_MIN + bytes.len() + more);
+        let (rest, error) = lines(&mut cutter, &mut feed, 1, AtEnd::Whole);
+        found.extend(rest);
+        prop_assert!(error.is_none());
+        prop_assert_eq!(found, &expected(&begun)[1..]);
+        prop_assert_eq!(cutter.offset(), begun.len() as u64);
     }
 
     #[test]

@@ -109,6 +109,11 @@ pub trait Source: Send + Sync {
 pub trait LaneReader: Send {
     /// The next whole records, about `bytes` of payload at most (one record may be longer).
     async fn next(&mut self, bytes: usize) -> Result<Next, SourceError>;
+    /// Reads the next whole records straight into `place`: how many bytes of it are frames now, and a chunk without any. Nothing
+    /// means no more than that `next` is to be asked; readers may always say so.
+    fn fill(&mut self, _place: &mut [u8]) -> Option<(usize, Chunk)> {
+        None
+    }
     /// Asked where `next` found nothing: a position after the same record as before that can be gone on from for longer. It
     /// is committed like that of a chunk. Contract 2 holds for it.
     fn mark(&mut self) -> Option<Position> {

@@ -116,12 +116,20 @@ impl Live {
     }
 
     fn apply(&mut self, frames: &[u8]) -> Result<(), EngineError> {
-        let len = i32::try_from(frames.len()).map_err(|_| EngineError::Host {
-            detail: format!("{} bytes of frames in one call, at most 2^31 can be given", frames.len()),
+        self.apply_filled(frames.len(), &mut |place| {
+            place.copy_from_slice(frames);
+            frames.len()
+        })
+    }
+
+    fn apply_filled(&mut self, room: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), EngineError> {
+        let most = i32::try_from(room).map_err(|_| EngineError::Host {
+            detail: format!("{room} bytes of frames in one call, at most 2^31 can be given"),
         })?;
-        let at = self.call(|a| &a.input, (self.handle, len))?;
+        let at = self.call(|a| &a.input, (self.handle, most))?;
         let at = self.value("plimsoll_input", at)?;
-        self.write("plimsoll_input", at, frames)?;
+        let len = fill(self.place("plimsoll_input", at, room)?);
+        let len = i32::try_from(len).ok().filter(|len| *len <= most).expect("no more than there is room for");
         let status = self.call(|a| &a.apply, (self.handle, len))?;
         self.done("plimsoll_apply", status)
     }
@@ -172,13 +180,15 @@ impl Live {
     }
 
     fn write(&mut self, name: &str, at: i32, bytes: &[u8]) -> Result<(), EngineError> {
+        self.place(name, at, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Bytes of the module's memory that it has named.
+    fn place(&mut self, name: &str, at: i32, len: usize) -> Result<&mut [u8], EngineError> {
         let memory = self.memory.data_mut(&mut self.store);
         let (at, size) = (at as u32 as usize, memory.len());
-        match memory.get_mut(at..).and_then(|m| m.get_mut(..bytes.len())) {
-            Some(place) => place.copy_from_slice(bytes),
-            None => return Err(outside(name, at, bytes.len(), size)),
-        }
-        Ok(())
+        memory.get_mut(at..).and_then(|m| m.get_mut(..len)).ok_or_else(|| outside(name, at, len, size))
     }
 
     fn take_output(&mut self, handle: i32, out: &mut Vec<u8>) -> Result<(), EngineError> {
@@ -318,6 +328,10 @@ impl WasmEngine {
 impl Engine for WasmEngine {
     fn apply(&mut self, frames: &[u8]) -> Result<(), EngineError> {
         self.with(|live| live.apply(frames))
+    }
+
+    fn apply_filled(&mut self, room: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), EngineError> {
+        self.with(|live| live.apply_filled(room, fill))
     }
 
     fn pending(&mut self) -> Result<u64, EngineError> {

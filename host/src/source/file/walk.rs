@@ -11,12 +11,13 @@
 //! Not here: cutting lines (`lines`), checks of one file (`open`).
 
 use super::super::ahead::Strand;
+use super::super::feed::Format;
 use super::super::lines::{AtEnd, Cut, Piece};
 use super::super::{Chunk, Next, Places, SourceError};
 use super::mark::{Finished, Mark};
 use super::open::{From, Open};
 use super::set::{FileSet, Found};
-use super::{Follow, rotated};
+use super::{Follow, Reads, rotated};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub(super) struct Walk {
     set: FileSet,
     follow: Follow,
+    reads: Reads,
     finished: Finished,
     current: Option<Current>,
     /// Label of the file that was finished last.
@@ -53,11 +55,16 @@ struct Current {
 
 impl Walk {
     /// At the beginning of the first file, or just after `mark`.
-    pub(super) fn new(set: FileSet, follow: Follow, mark: Option<&Mark>) -> Result<Self, SourceError> {
+    pub(super) fn new(
+        set: FileSet,
+        (follow, reads): (Follow, Reads),
+        mark: Option<&Mark>,
+    ) -> Result<Self, SourceError> {
         let listing = set.list()?;
         let mut walk = Self {
             set,
             follow,
+            reads,
             finished: Finished::default(),
             current: None,
             after: None,
@@ -199,6 +206,16 @@ impl Walk {
 }
 
 impl Strand for Walk {
+    fn fill(&mut self, place: &mut [u8]) -> Option<(usize, Chunk)> {
+        let current = self.current.as_mut().filter(|current| !current.idle)?;
+        let (len, piece) = current.open.cutter.fill_place(current.open.feed.as_mut(), place)?;
+        Some((len, self.chunk(piece)))
+    }
+
+    fn here(&self) -> bool {
+        self.reads == Reads::Here && self.current.as_ref().is_none_or(|c| c.open.format == Format::Plain)
+    }
+
     fn step(&mut self, bytes: usize) -> Result<Next, SourceError> {
         loop {
             if self.current.is_none() {
