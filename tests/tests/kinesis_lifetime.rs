@@ -12,6 +12,7 @@ use plimsoll_tests::proxy::{Fault, Proxy, Rule};
 use plimsoll_tests::server::Kinesis;
 use plimsoll_tests::streams::{create, delete, fresh, put, split};
 use std::io::Write;
+use std::time::Duration;
 
 const NOBODY: &str = "http://127.0.0.1:9";
 fn good(n: usize) -> impl Iterator<Item = Vec<u8>> {
@@ -64,6 +65,8 @@ async fn a_stream_that_is_made_again_is_another_generation() {
     // The service takes a while to delete a stream, and until then nothing of it can be read.
     let ended = running.wait(LIMIT).expect("it ends by itself").expect(exit::INPUT).expect("as an input that changed");
     assert!(ended.stderr.contains(&stream), "{}", ended.stderr);
+    // The stand-in tells when a stream was made in whole seconds, and has deleted one in no time.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     create(&client, &stream, 1).await;
     put(&client, &stream, good(7)).await;
     let words = ["made again", "--generation", &stream];
