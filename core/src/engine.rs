@@ -279,7 +279,7 @@ impl Engine {
         let (from, ordinal) = (place.from, place.ordinal);
         let taken = || Taken { buf, from, to, ordinal, arrival, time, believed };
         if !self.plain {
-            if self.panes.as_ref().is_some_and(|panes| panes.prolongs()) && self.prolong(time, believed, buf) {
+            if self.panes.as_ref().is_some_and(|panes| panes.prolongs()) && self.prolong(time, believed, place) {
                 return;
             }
             return if self.panes.is_some() { self.judge_panes(&taken()) } else { self.judge_apart(&taken()) };

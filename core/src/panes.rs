@@ -19,7 +19,7 @@
 //!
 //! - A window whose trigger has finished is remembered, empty, until it expires: it refuses records.
 //!
-//! Limits: `Panes::open_max` windows of keys. Memory: about 250 bytes a window of three columns, and its key once.
+//! Limits: `Panes::open_max` windows of keys. Memory: about 300 bytes a window of three columns, and its key once.
 //! Not here: lateness of single records, the watermark (`engine`).
 
 mod index;

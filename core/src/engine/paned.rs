@@ -135,14 +135,15 @@ impl Engine {
     }
 
     /// Takes a record of a session that goes on, which is the usual way; false, and nothing has changed, where it is not that.
+    // With one number more to be told, a compiled module's call would go over the stack.
     #[inline(never)]
-    pub(super) fn prolong(&mut self, time: EventTime, believed: bool, buf: &[u8]) -> bool {
+    pub(super) fn prolong(&mut self, time: EventTime, believed: bool, place: &Place<'_>) -> bool {
         self.advance_panes();
         if self.late_by_itself(time) {
             return false;
         }
         let decoder = &self.decoder;
-        let key = self.keys.intern_record(decoder.key(), buf);
+        let key = self.keys.intern_record(decoder.key(), place.data.buf());
         let values = Values { columns: decoder.values(), kept: decoder.kept() };
         // Those of overflow rows have windows of their own; a session that goes on is none.
         let element = Element { key, overflow: None, time, gap: decoder.gap(), values };
