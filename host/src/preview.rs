@@ -30,7 +30,9 @@ use tokio::sync::mpsc;
 /// Payload bytes handed to the engine at once: with what it looks at again and again they fit a core's cache.
 pub const CHUNK_BYTES: usize = 512 << 10;
 /// After so many bytes of frames a lane gives out its rows. For each chunk, lanes would often stop for each other's rows.
-const FLUSH_BYTES: usize = 2 << 20;
+const FLUSH_BYTES: usize = 8 << 20;
+/// And after so many records, all of which may be dead letters: what one call gives out is bounded.
+const FLUSH_RECORDS: usize = 250_000;
 /// Effects that may wait to be merged: what a lane may be ahead of the rows.
 const EFFECTS_WAITING_MAX: usize = 8;
 
@@ -175,7 +177,7 @@ async fn one_lane(
     let mut engine = engines.open(policy, None)?;
     let mut bytes = Vec::new();
     // Since the last flush.
-    let (mut places, mut frame_bytes, mut source_bytes) = (Vec::new(), 0, 0);
+    let (mut places, mut frame_bytes, mut records, mut source_bytes) = (Vec::new(), 0, 0, 0);
     loop {
         let mut filled = None;
         engine.apply_filled(CHUNK_BYTES, &mut |place| {
@@ -196,10 +198,11 @@ async fn one_lane(
         let mode = match next {
             Some((len, chunk)) => {
                 frame_bytes += len;
+                records += chunk.places.len();
                 source_bytes += chunk.source_bytes;
                 places.push(chunk.places);
                 // A source that has less than was asked for has no more for now, and somebody may wait for what there is.
-                if len > CHUNK_BYTES / 2 && frame_bytes < FLUSH_BYTES {
+                if len > CHUNK_BYTES / 2 && frame_bytes < FLUSH_BYTES && records < FLUSH_RECORDS {
                     continue;
                 }
                 Flush::Final
@@ -221,7 +224,7 @@ async fn one_lane(
         if send.send(Ok(piece)).await.is_err() || mode == Flush::Drain {
             return Ok(());
         }
-        frame_bytes = 0;
+        (frame_bytes, records) = (0, 0);
         places.clear();
     }
 }

@@ -218,6 +218,19 @@ impl Positions {
 }
 
 impl Places {
+    /// How many ordinals.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Lines { count, .. } => *count as usize,
+            Self::Records { positions, .. } => positions.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The position of a record, unique in its lane; `None` if the ordinal is not of this chunk.
     pub fn find(&self, ordinal: u64) -> Option<Position> {
         match self {
