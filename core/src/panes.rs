@@ -663,7 +663,7 @@ impl Panes {
             open.owed.clear();
             open.owed.push(Owed { window, said, first, timestamp, value });
         } else if discarding && !last {
-            // After the last pane nobody asks which of them a record came with.
+            // Not after the last pane: the window goes, and its row takes both together.
             if self.touching.is_some() {
                 keep(open);
             }

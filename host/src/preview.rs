@@ -185,7 +185,7 @@ async fn one_lane(
             filled.as_ref().map_or(0, |(len, _)| *len)
         })?;
         let next = match filled {
-            Some((len, chunk)) => Some((len, chunk)),
+            Some(filled) => Some(filled),
             None => match reader.next(CHUNK_BYTES).await? {
                 Next::Chunk(chunk) => {
                     engine.apply(&chunk.frames)?;

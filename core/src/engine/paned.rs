@@ -135,7 +135,6 @@ impl Engine {
     }
 
     /// Takes a record of a session that goes on, which is the usual way; false, and nothing has changed, where it is not that.
-    // With one number more to be told, a compiled module's call would go over the stack.
     #[inline(never)]
     pub(super) fn prolong(&mut self, time: EventTime, believed: bool, place: &Place<'_>) -> bool {
         self.advance_panes();

@@ -45,13 +45,10 @@ impl Engines for NativeEngines {
 
 impl Engine for NativeEngine {
     fn apply(&mut self, frames: &[u8]) -> Result<(), EngineError> {
-        self.input.clear();
-        self.input.reserve_exact(frames.len() + PADDING);
-        self.input.extend_from_slice(frames);
-        self.input.resize(frames.len() + PADDING, 0);
-        self.engine
-            .apply(&self.input, frames.len())
-            .map_err(|e| EngineError::Refused { status: BAD_FRAME, detail: e.to_string() })
+        self.apply_filled(frames.len(), &mut |place| {
+            place.copy_from_slice(frames);
+            frames.len()
+        })
     }
 
     fn apply_filled(&mut self, room: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> Result<(), EngineError> {

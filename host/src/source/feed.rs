@@ -18,8 +18,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 pub(super) trait Feed: Send {
     /// Appends up to `bytes` bytes and says how many; 0 at the end. After an error, what came before it is appended.
     fn more(&mut self, into: &mut Vec<u8>, bytes: usize) -> Result<usize, SourceError>;
-    /// Puts bytes into `place` until it is full or there are no more, and says how many; 0 at the end. It errs only where
-    /// there is none before the error.
+    /// Puts bytes into `place` and says how many; 0 at the end. It errs only where there is none before the error.
     fn fill(&mut self, place: &mut [u8]) -> Result<usize, SourceError> {
         let mut bytes = Vec::with_capacity(place.len());
         let read = self.more(&mut bytes, place.len());
